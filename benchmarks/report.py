@@ -1,0 +1,169 @@
+"""Turn recorded samples into the tables of BENCHMARKS.md; every figure comes from a result file.
+
+``python -m benchmarks.report`` rewrites BENCHMARKS.md from ``results/*.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.measure import HERE
+
+MARKER = "<!-- everything below is written by `python -m benchmarks.report` -->\n"
+
+Sample = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure derived from one process's samples.
+
+    Attributes:
+        title: Row of the table.
+        of: The formula.
+        is_rate: More is better.
+        digits: Digits after the point.
+        needs: Setting that is 0 where the part of the run it comes from was left out, if any.
+    """
+
+    title: str
+    of: Callable[[Sample], float]
+    is_rate: bool = False
+    digits: int = 2
+    needs: str | None = None
+
+
+def decode_tps(steps_s: Sequence[float]) -> float:
+    """Tokens per second of single-token steps."""
+    return len(steps_s) / sum(steps_s)
+
+
+METRICS = (
+    Metric("import, s", lambda s: s["import_s"]),
+    Metric("load, s", lambda s: s["load_s"]),
+    Metric("import + load, s", lambda s: s["import_s"] + s["load_s"]),
+    Metric("first token, s", lambda s: s["ttft_s"], needs="n_prompt"),
+    Metric("decode, tok/s", lambda s: decode_tps(s["decode_s"]), is_rate=True),
+    Metric("reading the conversation, s", lambda s: s["conversation_s"], needs="depth"),
+    Metric(
+        "decode after it, tok/s",
+        lambda s: decode_tps(s["deep_decode_s"]),
+        is_rate=True,
+        needs="depth",
+    ),
+    Metric("next turn, s", lambda s: s["turn_s"], needs="depth"),
+    Metric(
+        "next turn, decode steps",
+        lambda s: s["turn_s"] / median(s["deep_decode_s"]),
+        needs="depth",
+    ),
+    Metric("RSS at the end, 1e9 bytes", lambda s: s["rss_bytes"] / 1e9, digits=3),
+    Metric("peak RSS, 1e9 bytes", lambda s: s["peak_rss_bytes"] / 1e9, digits=3),
+)
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float], *, is_rate: bool) -> float:
+    """Median over pairs of how many times better ours is; above 1 g3n wins."""
+    pairs = zip(ours, theirs, strict=True)
+    return median(a / b if is_rate else b / a for a, b in pairs)
+
+
+def render_compare(result: Mapping[str, Any]) -> str:
+    """Table of a ``compare`` result: one row per metric that was measured."""
+    rows = []
+    models, settings = result["models"], result["settings"]
+    measured = [each for each in METRICS if each.needs is None or settings[each.needs]]
+    for metric in measured:
+        ours, theirs = (
+            [metric.of(pair[side]) for pair in result["pairs"]] for side in ("g3n", "llama.cpp")
+        )
+        ratio = median_ratio(ours, theirs, is_rate=metric.is_rate)
+        cells = [metric.title, _spread(ours, metric.digits), _spread(theirs, metric.digits)]
+        rows.append([*cells, f"{ratio:.2f}x"])
+    heads = [f"{side}, {models[side]['name']}" for side in ("g3n", "llama.cpp")]
+    lines = [
+        f"{len(result['pairs'])} pairs; {settings['n_threads']} threads, context"
+        f" {settings['n_ctx']}, prompt {settings['n_prompt']}, {settings['n_decode']} tokens"
+        f" decoded, conversation {settings['depth']}, turn {settings['n_turn']}"
+        f"{_options(settings['llama_options'])}",
+        "",
+        *_table(["median (min-max)", *heads, "g3n better by"], rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_load(result: Mapping[str, Any]) -> str:
+    """Table of a ``load`` result: one row per variant."""
+    rows = []
+    finished = {name: runs for name, runs in result["variants"].items() if runs}
+    for name, runs in finished.items():
+        quiet, loaded = (
+            [decode_tps(run[state]["decode_s"]) for run in runs] for state in ("quiet", "loaded")
+        )
+        kept = median(b / a for a, b in zip(quiet, loaded, strict=True))
+        rows.append([f"`{name}`", _spread(quiet, 2), _spread(loaded, 2), f"{kept:.2f}"])
+    heads = ["median (min-max)", "quiet, tok/s", "loaded, tok/s", "loaded / quiet"]
+    settings = result["settings"]
+    lines = [
+        f"{result['model']['name']}; {settings['n_busy']} busy processes;"
+        f" {settings['n_decode']} tokens decoded, {settings['repetitions']} repetitions",
+        "",
+        *_table(heads, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+RENDERERS = {"compare": render_compare, "load": render_load}
+
+
+def render_results(folder: Path) -> str:
+    """A section per result file of ``folder``, in order of their names."""
+    sections = []
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        table = RENDERERS[result["kind"]](result)
+        sections.append(f"## {path.stem}\n\n{_describe(result['machine'])}\n\n{table}")
+    return "\n".join(sections)
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    low, middle, high = (f"{x:.{digits}f}" for x in (min(values), median(values), max(values)))
+    return f"{middle} ({low}-{high})"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    if not options:
+        return "; llama-cpp-python's defaults"
+    return "; llama.cpp with " + ", ".join(f"{key}={value}" for key, value in options.items())
+
+
+def _describe(machine: Mapping[str, Any]) -> str:
+    openmp = "".join(f", {key}={value}" for key, value in machine["openmp"].items())
+    return (
+        f"{machine['cpu']} ({' '.join(machine['cpu_features'])}), {machine['cores']} cores,"
+        f" {machine['memory_bytes'] / 2**30:.0f} GiB, Linux {machine['kernel']}, Python"
+        f" {machine['python']}; g3n {machine['g3n']} ({machine['g3n_commit'][:12]}),"
+        f" llama-cpp-python {machine['llama_cpp_python']}, ggml {machine['ggml_version']}"
+        f" ({machine['ggml_commit'][:9]}){openmp}"
+    )
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("--:" for _ in heads[1:])]
+    return ["| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows)]
+
+
+def main() -> None:
+    """Rewrite the generated part of BENCHMARKS.md."""
+    page = HERE / "BENCHMARKS.md"
+    written_by_hand, _, _ = page.read_text().partition(MARKER)
+    page.write_text(written_by_hand + MARKER + "\n" + render_results(HERE / "results"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The program: its commands, its settings, and how failures end it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from typer.main import get_command
+
+from g3n_cli import __version__
+from g3n_cli.commands import chat, debug, show
+from g3n_cli.commands.config_file import find_config_path, load_defaults
+from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
+from g3n_cli.ui.terminal import Terminal
+
+CLOSED_PIPE = 128 + signal.SIGPIPE
+"""Exit code when the reader of stdout went away, as shells see it from ``cat`` or ``grep``."""
+
+
+HELP = """Gemma 3n on your own machine: chat, pipes and benchmarks.
+
+\b
+  g3n chat                            start a conversation
+  g3n chat "Why is the sky blue?"     ask one question
+  cat notes.txt | g3n chat "Sum up"   use it in a pipe
+"""
+
+app = typer.Typer(
+    help=HELP,
+    rich_markup_mode=None,  # rich would make up a third of the start-up time
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    epilog=(
+        "Settings come from flags, then environment variables (G3N_MODEL, G3N_CTX, ...), then "
+        "the file config.toml in your configuration folder (or $G3N_CONFIG), then defaults."
+    ),
+)
+app.command(help=chat.HELP)(chat.chat)
+app.command()(show.show)
+app.add_typer(debug.app, name="debug", no_args_is_help=False)
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"g3n {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def configure(
+    ctx: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Set up what all commands share."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+    if path := find_config_path():
+        ctx.default_map = load_defaults(path, {"chat": chat.chat})
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the program: the one place where failures become messages and exit codes.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Returns:
+        The exit code.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = get_command(app).main(list(arguments), prog_name="g3n", standalone_mode=False)
+    except G3nError as error:
+        return _report(error)
+    except typer.TyperException as error:
+        return _report(_translate(error), error.exit_code)
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):  # that is all Typer makes of it
+            raise
+        _discard_output()
+        return CLOSED_PIPE
+    except OSError as error:
+        _discard_output()
+        place = f"{error.filename}: " if error.filename else ""
+        return _report(G3nError(f"{place}{error.strerror or error}"))
+    except MemoryError:
+        return _report(DoesNotFitError("not enough memory"))
+    except Terminated:
+        return ExitCode.TERMINATED
+    return code or ExitCode.OK
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _translate(error: typer.TyperException) -> UsageError:
+    """A complaint of Typer's in our words."""
+    ctx = getattr(error, "ctx", None)
+    command = "g3n" if ctx is None else ctx.command_path
+    return UsageError(error.format_message().rstrip("."), hint=f"see {command} --help")
+
+
+def _report(error: G3nError, code: int | None = None) -> int:
+    Terminal.of_process().report(error)
+    return error.exit_code if code is None else code
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from writing what is left in a stream that nobody reads."""
+    sys.stdout = sys.__stdout__  # Typer may have wrapped it, and None where there is none
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

@@ -1,0 +1,1 @@
+"""Measuring: synthetic models of the real shapes."""

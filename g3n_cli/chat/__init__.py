@@ -1,0 +1,1 @@
+"""Conversations: turn markup, history, streaming replies."""

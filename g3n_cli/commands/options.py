@@ -1,0 +1,87 @@
+"""Options that several commands share, each with an environment variable of the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from g3n_cli.config import KvType, PleMode, PrefillMode
+
+ENGINE = "Engine"
+
+CtxOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--ctx",
+        metavar="N",
+        envvar="G3N_CTX",
+        help="Tokens the conversation may hold, prompt and answers together.",
+    ),
+]
+ThreadsOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        envvar="G3N_THREADS",
+        show_default="physical cores",
+        help="CPU threads that compute.",
+    ),
+]
+BatchOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--batch", metavar="N", envvar="G3N_BATCH", help="Most prompt tokens computed in one step."
+    ),
+]
+KvOption: TypeAlias = Annotated[
+    KvType,
+    typer.Option("--kv", envvar="G3N_KV", help="Type of the K/V cache: smaller ones save memory."),
+]
+PleOption: TypeAlias = Annotated[
+    PleMode,
+    typer.Option(
+        "--ple",
+        envvar="G3N_PLE",
+        help="Where Gemma 3n's per-layer embeddings live: read from disk as needed, or in RAM.",
+    ),
+]
+PrefillOption: TypeAlias = Annotated[
+    PrefillMode,
+    typer.Option(
+        "--prefill",
+        envvar="G3N_PREFILL",
+        help="skip leaves the layers that share K/V out for prompt tokens, where the answer "
+        "does not depend on them; full computes them all.",
+    ),
+]
+RepackOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--repack/--no-repack",
+        envvar="G3N_REPACK",
+        help="Rearrange weights at load for the CPU's fastest kernels.",
+    ),
+]
+ModelOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        envvar="G3N_MODEL",
+        show_default="the bundled model",
+        help="A model's name, or the path of a GGUF file.",
+    ),
+]
+GrammarOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--grammar",
+        metavar="FILE",
+        envvar="G3N_GRAMMAR",
+        help="A GBNF grammar that the answer must follow.",
+    ),
+]

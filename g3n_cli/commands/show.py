@@ -1,0 +1,111 @@
+"""``g3n show``: what a model file holds and what running it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from g3n_cli.ui.text import escape_json, make_visible
+
+if TYPE_CHECKING:
+    from g3n_cli.engine.summary import Gemma3nUse, Summary
+
+Row = tuple[str, str]
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="Name of a model, or path of a GGUF file.")],
+    as_json: Annotated[  # noqa: FBT002 - typer passes it by name
+        bool, typer.Option("--json", help="Write JSON, sizes in bytes.")
+    ] = False,
+) -> None:
+    """Show what a model file holds and how much memory it takes."""
+    from g3n_cli.engine.gguf import GgufFile
+    from g3n_cli.engine.summary import summarize
+    from g3n_cli.registry.models import resolve
+
+    summary = summarize(GgufFile.open(resolve(model).path))
+    if as_json:
+        text = escape_json(json.dumps(dataclasses.asdict(summary), indent=2))
+    else:
+        text = "\n\n".join(_align(rows) for rows in _sections(summary) if rows)
+    sys.stdout.write(text + "\n")
+
+
+def _sections(summary: Summary) -> Iterator[list[Row]]:
+    yield [row for row in _describe(summary) if row[1]]
+    yield [
+        (use.type, f"{use.n_tensors:>5} tensors  {format_size(use.n_bytes):>9}")
+        for use in summary.types
+    ]
+    parts = (
+        ("Per-layer embeddings", summary.ple_bytes),
+        ("All layers", summary.layer_bytes),
+        ("Embedding and head", summary.embedding_bytes),
+        ("Other", summary.other_bytes),
+    )
+    yield [(label, f"{format_size(size):>9}") for label, size in parts if size]
+    if summary.gemma3n is not None:
+        yield list(_describe_memory(summary.gemma3n))
+
+
+def _describe(summary: Summary) -> Iterator[Row]:
+    yield "Name", _show_line(summary.name)
+    yield "Architecture", _show_line(summary.architecture)
+    yield "File", format_size(summary.file_bytes)
+    yield "Layers", _format_count(summary.n_layer)
+    yield "Width", _format_count(summary.n_embd)
+    yield "Heads", _format_counts(summary.n_head)
+    yield "K/V heads", _format_counts(summary.n_head_kv)
+    yield "FFN width", _format_counts(summary.n_ff)
+    yield "Vocabulary", _format_count(summary.n_vocab)
+    yield "Context", _format_count(summary.n_ctx_train)
+    yield "Window", _format_count(summary.n_swa)
+    yield "Shared layers", _format_count(summary.n_shared_kv)
+
+
+def _describe_memory(use: Gemma3nUse) -> Iterator[Row]:
+    yield "Weights in RAM", f"{format_size(use.ram_bytes):>9}"
+    unused = f"  ({format_size(use.unused_bytes)} never read)" if use.unused_bytes else ""
+    yield "Left on disk", f"{format_size(use.disk_bytes):>9}{unused}"
+    for kv in use.kv:
+        yield f"K/V at {kv.n_ctx}", f"{format_size(kv.n_bytes):>9}"
+
+
+def format_size(n_bytes: int) -> str:
+    """Bytes in decimal units: ``512 B``, ``1.50 MB``."""
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    size = n_bytes / 1000
+    units = iter(("kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while size >= 999.5 and unit != "TB":
+        size, unit = size / 1000, next(units)
+    digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{size:.{digits}f} {unit}"
+
+
+def _show_line(text: str) -> str:
+    return make_visible(" ".join(text.split()))
+
+
+def _format_count(count: int | None) -> str:
+    return "" if count is None else str(count)
+
+
+def _format_counts(counts: tuple[int, ...]) -> str:
+    """Numbers by layer as their distinct values, each with how many layers have it."""
+    distinct = dict.fromkeys(counts)
+    if len(distinct) <= 1:
+        return "".join(map(str, distinct))
+    return ", ".join(f"{count} (x{counts.count(count)})" for count in distinct)
+
+
+def _align(rows: list[Row]) -> str:
+    width = max((len(label) for label, _ in rows), default=0)
+    return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)

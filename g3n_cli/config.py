@@ -1,0 +1,58 @@
+"""Frozen settings, checked once when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import psutil
+
+from g3n_cli.errors import UsageError
+
+KvType = Literal["f32", "f16", "q8_0", "q4_0"]
+PleMode = Literal["disk", "ram"]
+PrefillMode = Literal["skip", "full"]
+
+
+def count_physical_cores() -> int:
+    """Physical cores this process may use, at least 1."""
+    usable = len(psutil.Process().cpu_affinity() or []) or psutil.cpu_count() or 1
+    return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How a model is run.
+
+    Attributes:
+        n_ctx: Positions the context holds, as far as the model was trained for so many.
+        n_batch: Most positions computed in one step.
+        n_threads: Threads of a step.
+        kv: Type of the K/V cache.
+        ple: Where the per-layer embedding table of Gemma 3n lives.
+        prefill: "skip" leaves the layers that share K/V out for prompt tokens nobody asks about.
+        repack: Keep weights in the layout the CPU's kernels like best, where there is one.
+    """
+
+    n_ctx: int = 4096
+    n_batch: int = 256
+    n_threads: int = field(default_factory=count_physical_cores)
+    kv: KvType = "f16"
+    ple: PleMode = "disk"
+    prefill: PrefillMode = "skip"
+    repack: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        for name in ("n_ctx", "n_batch", "n_threads"):
+            if (value := getattr(self, name)) < 1:
+                flag = name.removeprefix("n_")
+                raise UsageError(f"--{flag} must be at least 1, not {value}")
+        for name, kind in (("kv", KvType), ("ple", PleMode), ("prefill", PrefillMode)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                allowed = ", ".join(get_args(kind))
+                raise UsageError(f"--{name} must be one of {allowed}, not {value!r}")
+
+    def limit_context(self, n_ctx_train: int) -> EngineSettings:
+        """These settings for a model that was trained for ``n_ctx_train`` positions."""
+        return replace(self, n_ctx=min(self.n_ctx, n_ctx_train))

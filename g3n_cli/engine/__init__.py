@@ -1,0 +1,1 @@
+"""Models that turn positions into logits, and logits into text."""

@@ -1,0 +1,110 @@
+"""What every engine offers: the one interface that chat, bench and commands are written against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from g3n_cli.engine.prompt import Prompt
+
+Logits = npt.NDArray[np.float32]
+"""[n_vocab] float32, one position's logits."""
+
+Progress = Callable[[int, int], None]
+"""Called with (positions done, positions to do) while a prompt is computed."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a person and a template need to know of an open model.
+
+    Attributes:
+        name: Name the model was asked for by, else the file's stem.
+        path: The GGUF file.
+        architecture: ``general.architecture`` of the file.
+        size: MatFormer size in use; "full" where a model has one size.
+        n_vocab: Tokens of the vocabulary.
+        n_ctx_train: Context the model was trained for.
+        chat_template: Jinja source from the file, or None.
+        end_ids: Tokens that end a turn.
+    """
+
+    name: str
+    path: Path
+    architecture: str
+    size: str
+    n_vocab: int
+    n_ctx_train: int
+    chat_template: str | None
+    end_ids: frozenset[int]
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back."""
+
+    bos_id: int | None
+    eos_id: int | None
+
+    def encode(self, text: str, *, add_bos: bool = False, parse_special: bool = True) -> list[int]:
+        """Token ids of ``text``; with ``parse_special`` turn markup becomes its tokens."""
+        ...
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Bytes of one token, maybe half a character; control tokens only if ``special``."""
+        ...
+
+
+class Engine(Protocol):
+    """An open model with one conversation in its K/V cache. Owns its memory; close it.
+
+    Calls may come from any one thread at a time. KeyboardInterrupt or Terminated, raised by a
+    signal during a call, stops the computation within a fraction of a second; positions computed
+    by then stay valid.
+    """
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of the model."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own tokenizer."""
+        ...
+
+    @property
+    def n_ctx(self) -> int:
+        """Positions the context holds."""
+        ...
+
+    @property
+    def n_past(self) -> int:
+        """Positions computed and kept."""
+        ...
+
+    def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
+        """Make ``prompt`` the whole content of the context and return its last position's logits.
+
+        The longest prefix already computed is reused; at least the last position is computed.
+
+        Raises:
+            InputError: ``prompt`` is empty or longer than ``n_ctx``.
+        """
+        ...
+
+    def decode(self, token: int) -> Logits:
+        """Append one token and return its logits.
+
+        Raises:
+            InputError: the context is full.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. The engine cannot be used afterwards; closing twice is harmless."""
+        ...

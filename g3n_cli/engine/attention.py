@@ -1,0 +1,85 @@
+"""Attention with K/V that only some layers own.
+
+Source: transformers ``Gemma3nTextAttention``: norms on queries, keys and values per head, rotary
+positions after the norm, scale 1, and layers from ``n_layer_kv`` on reading an earlier one's K/V.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.kv_cache import KvCache
+from g3n_cli.engine.weights import Weights
+from g3n_cli.ggml.graph import Graph
+from g3n_cli.ggml.tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Where the positions that ask stand, and what they may see.
+
+    Attributes:
+        positions: ``[n]`` I32.
+        full_mask: ``[n_kv, n]`` F16, for full layers.
+        ring_mask: ``[n_ring, n]`` F16, for sliding layers.
+    """
+
+    positions: Tensor
+    full_mask: Tensor
+    ring_mask: Tensor
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Rows that the K/V of a step go to.
+
+    Attributes:
+        full_rows: ``[n]`` I64, for full layers.
+        ring_rows: ``[n]`` I64, for sliding layers.
+    """
+
+    full_rows: Tensor
+    ring_rows: Tensor
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention parts of a graph."""
+
+    graph: Graph
+    hparams: HParams
+    weights: Weights
+    cache: KvCache
+
+    def build_store(self, layer: int, x: Tensor, positions: Tensor, writes: Writes) -> None:
+        """Write the keys and values of ``x [n_embd, n]`` into the cache of an owner layer."""
+        g, hp, w = self.graph, self.hparams, self.weights
+        n = x.ne[1]
+        k = g.reshape(g.mul_mat(w.of(layer, "attn_k"), x), hp.n_embd_head_k, hp.n_head_kv, n)
+        k = g.rms_norm(k, hp.rms_eps, w.of(layer, "attn_k_norm"))
+        k = g.rope(k, positions, self._rope_base(layer))
+        v = g.reshape(g.mul_mat(w.of(layer, "attn_v"), x), hp.n_embd_head_v, hp.n_head_kv, n)
+        v = g.rms_norm(v, hp.rms_eps)
+        rows = writes.ring_rows if hp.is_swa[layer] else writes.full_rows
+        for tensor, new in ((self.cache.keys[layer], k), (self.cache.values[layer], v)):
+            g.expand(g.set_rows(tensor, g.reshape(new, tensor.ne[0], n), rows))
+
+    def build(self, layer: int, x: Tensor, queries: Queries) -> Tensor:
+        """What the positions of ``x [n_embd, n]`` read from the cache: ``[n_embd, n]``."""
+        g, hp, w = self.graph, self.hparams, self.weights
+        n = x.ne[1]
+        q = g.reshape(g.mul_mat(w.of(layer, "attn_q"), x), hp.n_embd_head_k, hp.n_head, n)
+        q = g.rms_norm(q, hp.rms_eps, w.of(layer, "attn_q_norm"))
+        q = g.rope(q, queries.positions, self._rope_base(layer))
+        mask = queries.ring_mask if hp.is_swa[layer] else queries.full_mask
+        owner = hp.kv_source[layer]
+        k = g.split_rows(self.cache.keys[owner], hp.n_embd_head_k, mask.ne[0])
+        v = g.split_rows(self.cache.values[owner], hp.n_embd_head_v, mask.ne[0])
+        k, v, q = (g.permute(t, 0, 2, 1, 3) for t in (k, v, q))
+        read = g.reshape(g.flash_attn(q, k, v, mask), hp.n_head * hp.n_embd_head_v, n)
+        g.name(read, f"kqv_out-{layer}")
+        return g.mul_mat(w.of(layer, "attn_output"), read)
+
+    def _rope_base(self, layer: int) -> float:
+        return self.hparams.rope_base_swa if self.hparams.is_swa[layer] else self.hparams.rope_base

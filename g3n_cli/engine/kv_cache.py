@@ -1,0 +1,199 @@
+"""Keys and values of past positions: rings for sliding layers, plain rows for full ones.
+
+Only layers that own K/V have any. A full layer keeps position p in row p. All sliding layers keep
+it in row ``p % n_ring`` of a ring that holds the window and one batch more, so a batch never
+overwrites what its own positions still attend to. Memory is taken only as rows are touched.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from g3n_cli.config import KvType
+from g3n_cli.engine.hparams import HParams
+from g3n_cli.errors import UsageError
+from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
+from g3n_cli.ggml.library import load
+from g3n_cli.ggml.tensor import Tensor
+
+KV_TYPES: dict[KvType, int] = {"f32": 0, "f16": 1, "q8_0": 8, "q4_0": 2}
+N_SNAPSHOTS = 4
+UNWRITTEN = -1
+STEP_MULTIPLE = 4
+"""Positions of a step are filled up to a multiple of this: ggml's repacked products take four at a
+time, and each one that is left over at the cost of a whole pass over the weights."""
+
+
+def count_ring_rows(hparams: HParams, n_ctx: int, n_batch: int) -> int:
+    """Rows of a sliding layer's ring: the window and a filled-up batch."""
+    return min(n_ctx, hparams.n_swa + n_batch + STEP_MULTIPLE - 1)
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """The rings' rows that a step at ``n_past`` can still see: ``{layer: (keys, values)}``."""
+
+    n_past: int
+    rows: npt.NDArray[np.int64]
+    layers: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
+
+
+class KvCache:
+    """K/V of one conversation.
+
+    Args:
+        hparams: Of the model.
+        n_ctx: Positions it holds.
+        n_batch: Most positions of a step, fillers apart.
+        kind: Type of the values.
+
+    Attributes:
+        n_past: Positions computed and kept.
+        n_ring: Rows of a sliding layer's ring.
+        keys: ``[n_head_kv * n_embd_head_k, rows]`` by owner layer.
+        values: ``[n_head_kv * n_embd_head_v, rows]`` by owner layer.
+    """
+
+    def __init__(self, hparams: HParams, n_ctx: int, n_batch: int, kind: KvType) -> None:
+        self._hparams, self._n_ctx = hparams, n_ctx
+        self.n_ring = count_ring_rows(hparams, n_ctx, n_batch)
+        self.n_past = 0
+        self._ring_positions = np.full(self.n_ring, UNWRITTEN, np.int64)
+        self._snapshots: deque[_Snapshot] = deque(maxlen=N_SNAPSHOTS)
+        owners = range(hparams.n_layer_kv)
+        widths = [hparams.n_head_kv * n for n in (hparams.n_embd_head_k, hparams.n_embd_head_v)]
+        ggml_type, lib = KV_TYPES[kind], load()
+        block = lib.blck_size(ggml_type)
+        if hparams.n_embd_head_k % block or hparams.n_embd_head_v % block:
+            raise UsageError(f"--kv {kind} needs heads of a multiple of {block} values")
+        self._context = Context(2 * len(owners))
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+        places: list[tuple[Tensor, int]] = []
+        size = 0
+        for layer in owners:
+            n_rows = self.n_ring if hparams.is_swa[layer] else n_ctx
+            for tensors, width in zip((self.keys, self.values), widths, strict=True):
+                tensors[layer] = self._context.new_tensor(ggml_type, width, n_rows)
+                places.append((tensors[layer], size))
+                size += -(-lib.nbytes(tensors[layer].ptr) // 64) * 64
+        self._buffer = Buffer.zeros(size)
+        for tensor, offset in places:
+            self._buffer.place(tensor, offset)
+
+    def close(self) -> None:
+        """Free the memory; closing twice is harmless."""
+        self._snapshots.clear()
+        self._buffer.close()
+        self._context.close()
+
+    # -------------------------------------------------------------------------------------- steps
+
+    def reserve(self, n_tokens: int) -> npt.NDArray[np.int64]:
+        """Ring rows [n_tokens] that positions ``n_past ..`` will be written to.
+
+        What these rows held counts as lost from now on, so that a step that fails half-way leaves
+        a cache in which they are unwritten.
+        """
+        rows = np.arange(self.n_past, self.n_past + n_tokens) % self.n_ring
+        self._ring_positions[rows] = UNWRITTEN
+        return rows
+
+    def commit(self, n_tokens: int) -> None:
+        """The reserved rows have been written: ``n_past`` moves on."""
+        positions = np.arange(self.n_past, self.n_past + n_tokens)
+        self._ring_positions[positions % self.n_ring] = positions
+        self.n_past += n_tokens
+
+    def full_mask(self, n_tokens: int, n_rows: int) -> npt.NDArray[np.float16]:
+        """``[n_tokens, n_rows]``: 0 where a position of the next step sees a full layer's row."""
+        positions = np.arange(self.n_past, self.n_past + n_tokens)[:, None]
+        return _to_mask(np.arange(n_rows)[None] <= positions)
+
+    def ring_mask(self, n_tokens: int, n_rows: int) -> npt.NDArray[np.float16]:
+        """The same for rows of a ring, as they will be once the step's own are written."""
+        positions = np.arange(self.n_past, self.n_past + n_tokens)
+        held = self._ring_positions.copy()
+        held[positions % self.n_ring] = positions
+        held, query = held[None, :n_rows], positions[:, None]
+        is_seen = (held != UNWRITTEN) & (held <= query) & (held > query - self._hparams.n_swa)
+        return _to_mask(is_seen)
+
+    # ----------------------------------------------------------------------------------- trimming
+
+    def trim(self, n_past: int) -> int:
+        """Forget positions from ``n_past`` on and return how many are really left.
+
+        The rings may have lost the window before ``n_past``; then the nearest snapshot before it
+        is restored, or nothing is left. The caller computes the difference again.
+        """
+        if n_past >= self.n_past:
+            return self.n_past
+        while self._snapshots and self._snapshots[-1].n_past > n_past:
+            self._snapshots.pop()
+        if self._has_window(n_past):
+            self._ring_positions[self._ring_positions >= n_past] = UNWRITTEN
+            self.n_past = n_past
+        elif self._snapshots:
+            self._restore(self._snapshots[-1])
+        else:
+            self._ring_positions[:] = UNWRITTEN
+            self.n_past = 0
+        return self.n_past
+
+    def save_snapshot(self) -> None:
+        """Keep the rings' window as it is now, so that a later ``trim`` can come back to here."""
+        if self.n_past == 0 or (self._snapshots and self._snapshots[-1].n_past == self.n_past):
+            return
+        first = max(0, self.n_past - self._hparams.n_swa + 1)
+        rows = np.arange(first, self.n_past)
+        layers = {
+            layer: (self._read_rows(self.keys[layer], rows), self._read_rows(value, rows))
+            for layer, value in self.values.items()
+            if self._hparams.is_swa[layer]
+        }
+        self._snapshots.append(_Snapshot(self.n_past, rows, layers))
+
+    def _has_window(self, n_past: int) -> bool:
+        """Whether the rings hold everything that a step at ``n_past`` would see."""
+        wanted = np.arange(max(0, n_past - self._hparams.n_swa + 1), n_past)
+        return bool(np.array_equal(self._ring_positions[wanted % self.n_ring], wanted))
+
+    def _restore(self, snapshot: _Snapshot) -> None:
+        self._ring_positions[:] = UNWRITTEN
+        for layer, (keys, values) in snapshot.layers.items():
+            self._write_rows(self.keys[layer], snapshot.rows, keys)
+            self._write_rows(self.values[layer], snapshot.rows, values)
+        self._ring_positions[snapshot.rows % self.n_ring] = snapshot.rows
+        self.n_past = snapshot.n_past
+
+    def _read_rows(self, tensor: Tensor, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        out = np.empty((len(rows), tensor.nb[1]), np.uint8)
+        for start, stop, row in self._runs(rows):
+            read_tensor(tensor, out[start:stop], row * tensor.nb[1])
+        return out
+
+    def _write_rows(
+        self, tensor: Tensor, rows: npt.NDArray[np.int64], values: npt.NDArray[np.uint8]
+    ) -> None:
+        for start, stop, row in self._runs(rows):
+            write_tensor(tensor, values[start:stop], row * tensor.nb[1])
+
+    def _runs(self, rows: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+        """Consecutive positions as (first index, end index, ring row): two runs at most."""
+        if not len(rows):
+            return []
+        first_row = int(rows[0]) % self.n_ring
+        n_before_wrap = min(len(rows), self.n_ring - first_row)
+        runs = [(0, n_before_wrap, first_row)]
+        if n_before_wrap < len(rows):
+            runs.append((n_before_wrap, len(rows), 0))
+        return runs
+
+
+def _to_mask(is_seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float16]:
+    return np.where(is_seen, np.float16(0), np.float16(-np.inf))

@@ -1,0 +1,109 @@
+"""Plans: graphs built once per shape, given memory once, and replayed.
+
+Set the inputs, compute, read the logits. All plans share one compute buffer, as only one runs at a
+time; a plan that needs a larger one makes those built before it void.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from g3n_cli.engine.gemma3n import BuiltStep, StepShape
+from g3n_cli.errors import DoesNotFitError
+from g3n_cli.ggml.backend import CpuBackend
+from g3n_cli.ggml.handles import Managed, read_tensor, write_tensor
+from g3n_cli.ggml.library import load
+
+N_PLANS = 6
+
+Inputs = Mapping[str, npt.NDArray[Any]]
+
+
+class _Allocator(Managed):
+    """ggml's graph allocator: one buffer, grown as needed."""
+
+    def __init__(self, backend: CpuBackend) -> None:
+        self._ptr = load().gallocr_new(backend.buffer_type)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the buffer."""
+        return int(load().gallocr_get_buffer_size(self.ptr, 0))
+
+    def allocate(self, step: BuiltStep) -> bool:
+        """Give the graph memory; whether the buffer moved, and with it all older graphs' memory."""
+        before = self.size
+        if not load().gallocr_alloc_graph(self.ptr, step.graph.ptr):
+            raise DoesNotFitError(
+                "not enough memory for the compute buffer", "lower --ctx or --batch"
+            )
+        return self.size != before
+
+    def _free(self, ptr: int) -> None:
+        load().gallocr_free(ptr)
+
+
+class Plans:
+    """The plans of one engine, least recently used ones dropped.
+
+    Args:
+        backends: Where graphs run; the CPU, today the only one.
+        build: Makes the graph of a shape.
+    """
+
+    def __init__(
+        self, backends: Sequence[CpuBackend], build: Callable[[StepShape], BuiltStep]
+    ) -> None:
+        (self._backend,) = backends
+        self._build = build
+        self._allocator = _Allocator(self._backend)
+        self._steps: OrderedDict[StepShape, BuiltStep] = OrderedDict()
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of the shared compute buffer."""
+        return self._allocator.size
+
+    def replay(self, shape: StepShape, inputs: Inputs) -> npt.NDArray[np.float32]:
+        """Compute a step and return its logits ``[n_out, n_vocab]``.
+
+        Raises:
+            Aborted: the backend was told to stop.
+        """
+        step = self.get(shape)
+        for name, tensor in step.inputs.items():
+            if tensor.is_allocated:
+                write_tensor(tensor, np.ascontiguousarray(inputs[name]))
+        self._backend.compute(step.graph.ptr)
+        n_vocab = step.logits.ne[0] if step.logits else 0
+        logits = np.empty((shape.n_out, n_vocab), np.float32)
+        if step.logits:
+            read_tensor(step.logits, logits)
+        return logits
+
+    def get(self, shape: StepShape) -> BuiltStep:
+        """The plan of ``shape``, built if it is not at hand."""
+        step = self._steps.pop(shape, None)
+        if step is None:
+            step = self._build(shape)
+            if self._allocator.allocate(step):
+                self._drop_all()
+            elif len(self._steps) == N_PLANS:
+                self._steps.popitem(last=False)[1].graph.close()
+        self._steps[shape] = step
+        return step
+
+    def close(self) -> None:
+        """Free all plans and the buffer; closing twice is harmless."""
+        self._drop_all()
+        self._allocator.close()
+
+    def _drop_all(self) -> None:
+        for step in self._steps.values():
+            step.graph.close()
+        self._steps.clear()

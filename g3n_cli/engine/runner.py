@@ -1,0 +1,252 @@
+"""Running a Gemma 3n model: steps, prefill with prefix reuse, decode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from g3n_cli.config import EngineSettings
+from g3n_cli.engine.api import Logits, ModelInfo, Progress
+from g3n_cli.engine.gemma3n import Gemma3n, StepShape
+from g3n_cli.engine.gguf import GgufFile
+from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.kv_cache import STEP_MULTIPLE, KvCache
+from g3n_cli.engine.plan import Inputs, Plans
+from g3n_cli.engine.ple import PleCounters, PleTable
+from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
+from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.tokenizer import LlamaTokenizer
+from g3n_cli.engine.validate import N_TEXT_TOKENS, check_tokenizer
+from g3n_cli.engine.weights import Weights
+from g3n_cli.engine.worker import Worker
+from g3n_cli.errors import InputError, ModelError
+from g3n_cli.ggml.backend import CpuBackend
+from g3n_cli.ggml.handles import trim_heap
+
+_BUCKET = 256
+_LOGITS_BYTES = 64 << 20
+
+
+class Gemma3nEngine:
+    """An open Gemma 3n model. Implements ``g3n_cli.engine.api.Engine``.
+
+    Args:
+        gguf: The validated file.
+        hparams: Read from it.
+        name: What the person calls the model.
+        settings: How to run it.
+        taps: Names of graph nodes to keep readable after each step, for comparisons.
+
+    Raises:
+        ModelError: the vocabulary does not load.
+        DoesNotFitError: there is not enough memory.
+        UsageError: a setting this model does not allow.
+    """
+
+    def __init__(
+        self,
+        gguf: GgufFile,
+        hparams: HParams,
+        name: str,
+        settings: EngineSettings,
+        taps: frozenset[str] = frozenset(),
+    ) -> None:
+        settings = settings.limit_context(hparams.n_ctx_train)
+        self._hparams, self._settings = hparams, settings
+        self._keys: list[Key] = []
+        with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+            # The vocabulary takes as long as the weights; C code does both, so they overlap.
+            vocabulary = pool.submit(_load_vocabulary, gguf)
+            weights = Weights(
+                gguf,
+                gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
+                repack=settings.repack,
+                n_threads=settings.n_threads,
+            )
+            stack.callback(weights.close)
+            cache = KvCache(hparams, settings.n_ctx, settings.n_batch, settings.kv)
+            stack.callback(cache.close)
+            ple = PleTable(gguf.path, gguf.tensors[PLE_TENSOR], settings.ple)
+            stack.callback(ple.close)
+            backend = CpuBackend(settings.n_threads)
+            stack.callback(backend.close)
+            model = Gemma3n(hparams, weights, cache, ple.type, settings.prefill == "skip")
+            plans = Plans([backend], lambda shape: model.build(shape, taps))
+            stack.callback(plans.close)
+            worker = Worker(backend.abort.set)
+            stack.callback(worker.close)
+            tokenizer = vocabulary.result()
+            stack.callback(tokenizer.close)
+            if tokenizer.n_vocab != hparams.n_vocab:
+                raise ModelError(
+                    f"{gguf.path}: llama.cpp reads {tokenizer.n_vocab} tokens where the file"
+                    f" lists {hparams.n_vocab}"
+                )
+            self._owned = stack.pop_all()
+        trim_heap()  # reading the vocabulary leaves 10 MB behind
+        self._cache, self._ple, self._backend = cache, ple, backend
+        self._plans, self._worker, self._tokenizer = plans, worker, tokenizer
+        self._weights = weights
+        self._info = ModelInfo(
+            name=name,
+            path=gguf.path,
+            architecture=gguf.architecture,
+            size="full",
+            n_vocab=hparams.n_vocab,
+            n_ctx_train=hparams.n_ctx_train,
+            chat_template=tokenizer.chat_template,
+            end_ids=tokenizer.end_ids,
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of the model."""
+        return self._info
+
+    @property
+    def tokenizer(self) -> LlamaTokenizer:
+        """The model's own tokenizer."""
+        return self._tokenizer
+
+    @property
+    def n_ctx(self) -> int:
+        """Positions the context holds."""
+        return self._settings.n_ctx
+
+    @property
+    def n_past(self) -> int:
+        """Positions computed and kept."""
+        return self._cache.n_past
+
+    @property
+    def ple_counters(self) -> PleCounters:
+        """What reading per-layer embeddings has cost."""
+        return self._ple.counters
+
+    def close(self) -> None:
+        """Free the model; closing twice is harmless."""
+        self._owned.close()
+
+    # ----------------------------------------------------------------------------------- computing
+
+    def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
+        """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
+        check_length(prompt, self.n_ctx)
+        self.trim(min(count_common(self._keys, prompt.keys), len(prompt) - 1))
+        self._cache.save_snapshot()
+        start, total = self.n_past, len(prompt) - self.n_past
+        self._ple.prefetch(self._ple_rows(prompt.ple_ids[start:]))
+        logits = np.empty((0, 0), np.float32)
+        while self.n_past < len(prompt):
+            if on_progress:
+                on_progress(self.n_past - start, total)
+            stop = self._find_chunk_end(prompt, self.n_past, self._settings.n_batch)
+            wanted = [stop - self.n_past - 1] if stop == len(prompt) else []
+            logits = self.step(prompt.slice(self.n_past, stop), wanted)
+        if on_progress:
+            on_progress(total, total)
+        return np.ravel(logits)
+
+    def decode(self, token: int) -> Logits:
+        """Append one token and return its logits; see ``Engine.decode``."""
+        if self.n_past >= self.n_ctx:
+            raise InputError(f"the context of {self.n_ctx} positions is full")
+        return np.ravel(self.step(Prompt.of_ids([token]), [0]))
+
+    def compute_all_logits(self, prompt: Prompt) -> npt.NDArray[np.float32]:
+        """Logits ``[n, n_vocab]`` of every position of ``prompt``, computed afresh."""
+        check_length(prompt, self.n_ctx)
+        self.trim(0)
+        logits = np.empty((len(prompt), self._hparams.n_vocab), np.float32)
+        most = max(1, min(self._settings.n_batch, _LOGITS_BYTES // logits.strides[0]))
+        while (start := self.n_past) < len(prompt):
+            stop = self._find_chunk_end(prompt, start, most)
+            logits[start:stop] = self.step(prompt.slice(start, stop), range(stop - start))
+        return logits
+
+    def step(self, chunk: Prompt, wanted: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Append the positions of ``chunk`` and return the logits of those asked for.
+
+        Args:
+            chunk: 1 to ``n_batch`` positions, all by id or all by row.
+            wanted: Increasing indices into ``chunk``.
+
+        Returns:
+            ``[len(wanted), n_vocab]`` float32.
+        """
+        n, padded = len(chunk), self._pad(chunk)
+        shape = self._shape_of(padded, len(wanted))
+        inputs = self._inputs_of(padded, wanted, shape)
+        self._backend.abort.clear()
+        logits = self._worker.run(lambda: self._plans.replay(shape, inputs))
+        self._cache.commit(n)
+        self._keys.extend(chunk.keys)
+        return logits
+
+    def trim(self, n_past: int) -> None:
+        """Keep at most the first ``n_past`` positions; fewer where rings have lost their window."""
+        del self._keys[self._cache.trim(n_past) :]
+
+    # -------------------------------------------------------------------------------------- inputs
+
+    def _pad(self, chunk: Prompt) -> Prompt:
+        """``chunk``, filled up to a multiple of ``STEP_MULTIPLE`` where there is room.
+
+        Nothing sees the K/V of a filler: the position's real token overwrites it first.
+        """
+        room = self.n_ctx - self.n_past - len(chunk)
+        n_fill = min(-len(chunk) % STEP_MULTIPLE, room)
+        if len(chunk) == 1 or n_fill == 0 or chunk.rows is not None:
+            return chunk
+        filler = np.zeros(n_fill, np.int32)
+        ids, ple_ids = (np.concatenate([a, filler]) for a in (chunk.ids, chunk.ple_ids))
+        return Prompt((*chunk.keys, *filler.tolist()), ids, ple_ids)
+
+    def _shape_of(self, chunk: Prompt, n_out: int) -> StepShape:
+        end = self.n_past + len(chunk)
+        n_kv = min(self.n_ctx, -(-end // _BUCKET) * _BUCKET)
+        has_rows = bool(chunk.ids[0] == NO_TOKEN)
+        return StepShape(len(chunk), n_kv, min(n_kv, self._cache.n_ring), n_out, has_rows)
+
+    def _inputs_of(self, chunk: Prompt, wanted: Sequence[int], shape: StepShape) -> Inputs:
+        n, out = len(chunk), np.asarray(wanted, np.int32)
+        positions = np.arange(self.n_past, self.n_past + n, dtype=np.int32)
+        full_mask = self._cache.full_mask(n, shape.n_kv)
+        ring_mask = self._cache.ring_mask(n, shape.n_ring)
+        inputs: dict[str, npt.NDArray[Any]] = {
+            "identity": np.eye(self._hparams.n_altup, dtype=np.float32),
+            "ids": chunk.ids,
+            "ple": self._ple.read(self._ple_rows(chunk.ple_ids)),
+            "ple_order": np.arange(n, dtype=np.int32),
+            "positions": positions,
+            "full_rows": positions.astype(np.int64),
+            "ring_rows": self._cache.reserve(n),
+            "full_mask": full_mask,
+            "ring_mask": ring_mask,
+            "out": out,
+            "out_positions": positions[out],
+            "out_full_mask": full_mask[out],
+            "out_ring_mask": ring_mask[out],
+        }
+        if chunk.rows is not None:
+            inputs["rows"] = chunk.rows
+        return inputs
+
+    def _ple_rows(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        limit = min(N_TEXT_TOKENS, self._ple.n_rows)
+        return np.where((ids >= 0) & (ids < limit), ids, 0).astype(np.int32)
+
+    def _find_chunk_end(self, prompt: Prompt, start: int, most: int) -> int:
+        """End of the longest chunk from ``start`` that is all ids or all rows."""
+        is_row = prompt.ids[start : start + most] == NO_TOKEN
+        return start + int(np.argmin(is_row == is_row[0]) or len(is_row))
+
+
+def _load_vocabulary(gguf: GgufFile) -> LlamaTokenizer:
+    check_tokenizer(gguf)
+    return LlamaTokenizer.open(gguf.path)

@@ -1,0 +1,62 @@
+"""Every failure g3n can name, each with its exit code and a hint for the person who meets it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the ``g3n`` program; documented in README.md."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    MODEL = 3
+    INPUT = 4
+    MEMORY = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class G3nError(Exception):
+    """A failure with one clear line to say, shown as ``error:`` and an optional ``hint:``.
+
+    Args:
+        message: One line, no trailing period, naming the thing that is wrong.
+        hint: What the person can do about it, or None.
+    """
+
+    exit_code = ExitCode.FAILURE
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(G3nError):
+    """A flag or setting that makes no sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ModelError(G3nError):
+    """A model that is missing, broken or of a kind g3n cannot run."""
+
+    exit_code = ExitCode.MODEL
+
+
+class InputError(G3nError):
+    """Input that cannot be used: binary text, a prompt longer than the context."""
+
+    exit_code = ExitCode.INPUT
+
+
+class DoesNotFitError(G3nError):
+    """Not enough memory for what was asked."""
+
+    exit_code = ExitCode.MEMORY
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, not an Exception, so that nothing swallows it."""

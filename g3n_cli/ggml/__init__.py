@@ -1,0 +1,1 @@
+"""The only ctypes code: ggml and llama.cpp's vocabulary and samplers."""

@@ -1,0 +1,291 @@
+"""Building a compute graph: ggml's operations, each checked before C would abort on it."""
+
+from __future__ import annotations
+
+from g3n_cli.ggml.bindings import ROPE_TYPE_NEOX
+from g3n_cli.ggml.handles import Context
+from g3n_cli.ggml.library import load
+from g3n_cli.ggml.tensor import Tensor
+
+F32, F16, I32, I64 = 0, 1, 26, 27
+
+
+class ShapeError(ValueError):
+    """Operands that do not fit each other; a fault of the caller, never of a file."""
+
+
+def _require(condition: bool, operation: str, *operands: Tensor) -> None:  # noqa: FBT001
+    if not condition:
+        raise ShapeError(f"{operation}: {', '.join(map(repr, operands))} do not fit")
+
+
+class Graph:
+    """A graph under construction; owns the structs of its tensors, not their memory.
+
+    Shapes are given in ggml order, ``ne[0]`` first. Operations return new tensors and compute
+    nothing. ``taps`` collects the tensors whose values stay readable after the computation.
+
+    Args:
+        n_nodes: Most nodes, inputs and views the graph may have.
+        tap_names: Names of nodes to keep for inspection.
+    """
+
+    def __init__(self, n_nodes: int, tap_names: frozenset[str] = frozenset()) -> None:
+        self._lib = load()
+        self._context = Context(n_nodes, n_nodes)
+        self._ctx = self._context.ptr
+        self.ptr: int = self._lib.new_graph_custom(self._ctx, n_nodes, False)
+        self._tap_names = tap_names
+        self.taps: dict[str, Tensor] = {}
+
+    def close(self) -> None:
+        """Free the structs; closing twice is harmless."""
+        self._context.close()
+
+    # ------------------------------------------------------------------------- inputs and outputs
+
+    def input(self, name: str, kind: int, *ne: int) -> Tensor:
+        """A tensor of ggml type ``kind`` that is written before each computation."""
+        tensor = self._context.new_tensor(kind, *ne)
+        self._lib.set_name(tensor.ptr, name.encode())
+        self._lib.set_input(tensor.ptr)
+        return tensor
+
+    def output(self, tensor: Tensor) -> None:
+        """Keep ``tensor`` readable after the computation, and compute it."""
+        self._lib.set_output(tensor.ptr)
+        self.expand(tensor)
+
+    def expand(self, tensor: Tensor) -> None:
+        """Compute ``tensor`` after everything that was expanded before."""
+        self._lib.build_forward_expand(self.ptr, tensor.ptr)
+
+    def name(self, tensor: Tensor, name: str) -> Tensor:
+        """Name a node as llama.cpp does; a tapped one stays readable."""
+        if name in self._tap_names:
+            self._lib.set_name(tensor.ptr, name.encode())
+            self.output(tensor)
+            self.taps[name] = tensor
+        return tensor
+
+    # ------------------------------------------------------------------------------- element-wise
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a + b``, ``b`` repeated to the shape of ``a``."""
+        return self._broadcast("add", a, b)
+
+    def add_inplace(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a += b``: writes into the memory of ``a``."""
+        return self._broadcast("add_inplace", a, b)
+
+    def sub(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a - b``, ``b`` repeated to the shape of ``a``."""
+        return self._broadcast("sub", a, b)
+
+    def mul(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a * b``, ``b`` repeated to the shape of ``a``."""
+        return self._broadcast("mul", a, b)
+
+    def div(self, a: Tensor, b: Tensor) -> Tensor:
+        """``a / b``, ``b`` repeated to the shape of ``a``."""
+        return self._broadcast("div", a, b)
+
+    def _broadcast(self, operation: str, a: Tensor, b: Tensor) -> Tensor:
+        fits = all(x % y == 0 for x, y in zip(a.ne, b.ne, strict=True))
+        _require(fits and a.type == b.type == F32, operation, a, b)
+        return Tensor(getattr(self._lib, operation)(self._ctx, a.ptr, b.ptr))
+
+    def sqr(self, a: Tensor) -> Tensor:
+        """``a^2``."""
+        return self._unary("sqr", a)
+
+    def sqrt(self, a: Tensor) -> Tensor:
+        """Square root."""
+        return self._unary("sqrt", a)
+
+    def tanh(self, a: Tensor) -> Tensor:
+        """Hyperbolic tangent."""
+        return self._unary("tanh", a)
+
+    def relu(self, a: Tensor) -> Tensor:
+        """``max(a, 0)``."""
+        return self._unary("relu", a)
+
+    def gelu(self, a: Tensor) -> Tensor:
+        """GELU in its tanh form; ggml's CPU backend reads it from a float16 table."""
+        return self._unary("gelu", a)
+
+    def mean(self, a: Tensor) -> Tensor:
+        """Mean over ``ne[0]``: ``[1, ...]``."""
+        return self._unary("mean", a)
+
+    def cont(self, a: Tensor) -> Tensor:
+        """A contiguous copy."""
+        return self._unary("cont", a)
+
+    def _unary(self, operation: str, a: Tensor) -> Tensor:
+        _require(a.type == F32, operation, a)
+        return Tensor(getattr(self._lib, operation)(self._ctx, a.ptr))
+
+    def scale(self, a: Tensor, factor: float, bias: float = 0.0) -> Tensor:
+        """``a * factor + bias``."""
+        _require(a.type == F32, "scale", a)
+        if bias:
+            return Tensor(self._lib.scale_bias(self._ctx, a.ptr, factor, bias))
+        return Tensor(self._lib.scale(self._ctx, a.ptr, factor))
+
+    def clamp_min(self, a: Tensor, least: float) -> Tensor:
+        """``max(a, least)``."""
+        _require(a.type == F32, "clamp", a)
+        return Tensor(self._lib.clamp(self._ctx, a.ptr, least, float("inf")))
+
+    def geglu(self, gate: Tensor, up: Tensor) -> Tensor:
+        """``gelu(gate) * up``."""
+        _require(gate.ne == up.ne, "geglu", gate, up)
+        return Tensor(self._lib.geglu_split(self._ctx, gate.ptr, up.ptr))
+
+    def rms_norm(self, a: Tensor, eps: float, weight: Tensor | None = None) -> Tensor:
+        """``a / sqrt(mean(a^2) + eps)`` over ``ne[0]``, times ``weight`` if there is one."""
+        _require(a.type == F32, "rms_norm", a)
+        normed = Tensor(self._lib.rms_norm(self._ctx, a.ptr, eps))
+        return normed if weight is None else self.mul(normed, weight)
+
+    # ----------------------------------------------------------------------------------- products
+
+    def mul_mat(self, weight: Tensor, x: Tensor) -> Tensor:
+        """``weight · x``: ``[k, m]`` and ``[k, n]`` give ``[m, n]``."""
+        fits = (
+            weight.ne[0] == x.ne[0]
+            and x.ne[2] % weight.ne[2] == 0
+            and x.ne[3] % weight.ne[3] == 0
+            and weight.nb[0] <= weight.nb[1]
+        )
+        _require(fits, "mul_mat", weight, x)
+        return Tensor(self._lib.mul_mat(self._ctx, weight.ptr, x.ptr))
+
+    def out_prod(self, a: Tensor, b: Tensor) -> Tensor:
+        """``sum over k of a[:, k] ⊗ b[:, k]``: ``[m, k, t]`` and ``[n, k, t]`` give ``[m, n, t]``.
+
+        ``b`` may have any strides.
+        """
+        fits = a.ne[1:] == b.ne[1:] and a.type == b.type == F32 and a.nb[0] <= a.nb[1]
+        _require(fits, "out_prod", a, b)
+        return Tensor(self._lib.out_prod(self._ctx, a.ptr, b.ptr))
+
+    def flash_attn(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Attention with scale 1.
+
+        ``q [d, n, head]``, ``k [d, n_kv, head_kv]``, ``v [d_v, n_kv, head_kv]``, ``mask [n_kv, n]``
+        of F16 give ``[d_v, head, n]``.
+        """
+        fits = (
+            q.ne[0] == k.ne[0]
+            and k.ne[1:] == v.ne[1:]
+            and q.ne[2] % k.ne[2] == 0
+            and mask.type == F16
+            and mask.ne == (k.ne[1], q.ne[1], 1, 1)
+        )
+        _require(fits, "flash_attn", q, k, v, mask)
+        return Tensor(
+            self._lib.flash_attn_ext(self._ctx, q.ptr, k.ptr, v.ptr, mask.ptr, 1.0, 0.0, 0.0)
+        )
+
+    def rope(self, a: Tensor, positions: Tensor, base: float) -> Tensor:
+        """Rotate halves (NeoX) of ``a [d, head, n]`` by ``positions [n]`` of I32."""
+        fits = a.ne[2] == positions.ne[0] and positions.type == I32 and a.ne[0] % 2 == 0
+        _require(fits and a.type == F32, "rope", a, positions)
+        return Tensor(
+            self._lib.rope_ext(
+                *(self._ctx, a.ptr, positions.ptr, None),
+                *(a.ne[0], ROPE_TYPE_NEOX, 0, base, 1.0, 0.0, 1.0, 32.0, 1.0),
+            )
+        )
+
+    # --------------------------------------------------------------------------------------- rows
+
+    def get_rows(self, a: Tensor, rows: Tensor) -> Tensor:
+        """Rows ``[n]`` (I32) of ``a [m, ...]``, dequantized: ``[m, n]``."""
+        _require(a.ne[2:] == (1, 1) and rows.type == I32, "get_rows", a, rows)
+        return Tensor(self._lib.get_rows(self._ctx, a.ptr, rows.ptr))
+
+    def set_rows(self, a: Tensor, values: Tensor, rows: Tensor) -> Tensor:
+        """Write ``values [m, n]`` (F32) into rows ``[n]`` (I64) of ``a [m, ...]``, quantizing."""
+        fits = (
+            a.ne[0] == values.ne[0]
+            and values.ne[1] == rows.ne[0]
+            and values.type == F32
+            and rows.type == I64
+        )
+        _require(fits, "set_rows", a, values, rows)
+        return Tensor(self._lib.set_rows(self._ctx, a.ptr, values.ptr, rows.ptr))
+
+    # ------------------------------------------------------------------------------ views, shapes
+
+    def reshape(self, a: Tensor, *ne: int) -> Tensor:
+        """The same contiguous values as two or three extents."""
+        size = ne[0] * ne[1] * (ne[2] if len(ne) > 2 else 1)
+        _require(size == a.ne[0] * a.ne[1] * a.ne[2] * a.ne[3] and _is_contiguous(a), "reshape", a)
+        return Tensor(getattr(self._lib, f"reshape_{len(ne)}d")(self._ctx, a.ptr, *ne))
+
+    def permute(self, a: Tensor, *axes: int) -> Tensor:
+        """Axis ``i`` of ``a`` becomes axis ``axes[i]``; a view."""
+        _require(sorted(axes) == [0, 1, 2, 3], "permute", a)
+        return Tensor(self._lib.permute(self._ctx, a.ptr, *axes))
+
+    def concat(self, a: Tensor, b: Tensor, axis: int) -> Tensor:
+        """``a`` and ``b`` one after the other along ``axis``."""
+        others = (x == y for i, (x, y) in enumerate(zip(a.ne, b.ne, strict=True)) if i != axis)
+        _require(all(others) and a.type == b.type, "concat", a, b)
+        return Tensor(self._lib.concat(self._ctx, a.ptr, b.ptr, axis))
+
+    def rows(self, a: Tensor, start: int, count: int) -> Tensor:
+        """Rows ``start`` to ``start + count - 1`` of a matrix ``[m, n]`` as a view."""
+        _require(start >= 0 and start + count <= a.ne[1] and a.ne[2] == 1, "rows", a)
+        view = self._lib.view_2d(self._ctx, a.ptr, a.ne[0], count, a.nb[1], start * a.nb[1])
+        return Tensor(view)
+
+    def columns(self, a: Tensor, count: int) -> Tensor:
+        """The first ``count`` values of each row of a matrix ``[m, n]`` as a view."""
+        _require(count <= a.ne[0] and a.ne[2] == 1, "columns", a)
+        return Tensor(self._lib.view_2d(self._ctx, a.ptr, count, a.ne[1], a.nb[1], 0))
+
+    def middle(self, a: Tensor, index: int) -> Tensor:
+        """``a[:, index, :]`` of ``[m, n, t]`` as a view ``[m, t]``."""
+        _require(0 <= index < a.ne[1], "middle", a)
+        view = self._lib.view_2d(self._ctx, a.ptr, a.ne[0], a.ne[2], a.nb[2], index * a.nb[1])
+        return Tensor(view)
+
+    def middles(self, a: Tensor, start: int, count: int) -> Tensor:
+        """``a[:, start : start + count, :]`` of ``[m, n, t]`` as a view ``[m, count, t]``."""
+        _require(start >= 0 and start + count <= a.ne[1], "middles", a)
+        ne = (a.ne[0], count, a.ne[2])
+        return Tensor(self._lib.view_3d(self._ctx, a.ptr, *ne, a.nb[1], a.nb[2], start * a.nb[1]))
+
+    def after_write(self, whole: Tensor, part: Tensor) -> Tensor:
+        """``whole`` as it is once ``part``, a view of it written in place, has been computed.
+
+        The graph allocator frees ``whole`` only if everything that writes into it is read.
+        """
+        offset = whole.struct.view_offs - part.struct.view_offs  # negative: size_t wraps, as meant
+        view = self._lib.view_3d(self._ctx, part.ptr, *whole.ne[:3], *whole.nb[1:3], offset)
+        return Tensor(view)
+
+    def slab(self, a: Tensor, index: int) -> Tensor:
+        """``a[:, :, index]`` of ``[m, n, t]`` as a view ``[m, n]``."""
+        _require(0 <= index < a.ne[2], "slab", a)
+        view = self._lib.view_2d(self._ctx, a.ptr, a.ne[0], a.ne[1], a.nb[1], index * a.nb[2])
+        return Tensor(view)
+
+    def split_rows(self, a: Tensor, width: int, count: int) -> Tensor:
+        """The first ``count`` rows of ``[m, n]``, each in parts of ``width``.
+
+        A view ``[width, m / width, count]``; ``width`` is a multiple of the type's block.
+        """
+        _require(a.ne[0] % width == 0 and count <= a.ne[1], "split_rows", a)
+        part = self._lib.row_size(a.type, width)
+        ne = (width, a.ne[0] // width, count)
+        return Tensor(self._lib.view_3d(self._ctx, a.ptr, *ne, part, a.nb[1], 0))
+
+
+def _is_contiguous(a: Tensor) -> bool:
+    return all(a.nb[i + 1] == a.nb[i] * a.ne[i] for i in (1, 2))

@@ -1,0 +1,38 @@
+"""One prompt, one answer: ``g3n chat PROMPT`` and pipes."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from g3n_cli.chat.session import Session
+from g3n_cli.ui.answer import make_view, show_reply
+from g3n_cli.ui.figures import format_json, format_stats
+from g3n_cli.ui.progress import PrefillBar
+from g3n_cli.ui.terminal import Terminal
+
+
+def answer_as_text(session: Session, prompt: str, terminal: Terminal) -> None:
+    """Write the answer to stdout as it comes, ended by a newline."""
+    bar = PrefillBar(terminal)
+    show_reply(session.reply(prompt, bar), make_view(terminal), bar)
+
+
+def answer_as_json(session: Session, prompt: str, terminal: Terminal, load_s: float) -> None:
+    """Write one JSON object to stdout once the answer is complete or interrupted."""
+    bar = PrefillBar(terminal)
+    reply = session.reply(prompt, bar)
+    try:
+        with closing(iter(reply)) as pieces:
+            for _ in pieces:
+                bar.clear()
+    except KeyboardInterrupt:
+        bar.clear()
+        terminal.write(format_json(session, reply, load_s) + "\n")
+        raise
+    terminal.write(format_json(session, reply, load_s) + "\n")
+
+
+def note_stats(session: Session, terminal: Terminal) -> None:
+    """Show the last answer's figures on stderr."""
+    if session.last_stats is not None:
+        terminal.note(format_stats(session.last_stats))

@@ -1,0 +1,70 @@
+"""Lines on stderr that come while a person waits, and go."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from g3n_cli.ui.terminal import Terminal
+
+ERASE_LINE = "\r\x1b[2K"
+PATIENCE_S = 1.0
+BAR_WIDTH = 24
+
+
+@contextmanager
+def show_waiting(terminal: Terminal, text: str) -> Iterator[None]:
+    """Show a line as long as the body runs; nothing where lines cannot be taken back."""
+    if not terminal.can_animate:
+        yield
+        return
+    terminal.stderr.write(text)
+    terminal.stderr.flush()
+    try:
+        yield
+    finally:
+        terminal.stderr.write(ERASE_LINE)
+        terminal.stderr.flush()
+
+
+class PrefillBar:
+    """Shows how far the prompt is read, if that takes more than a second.
+
+    Args:
+        terminal: Drawn on its stderr; nothing is drawn where a line cannot be taken back.
+        clock: Seconds, from anywhere.
+    """
+
+    def __init__(self, terminal: Terminal, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = terminal.stderr if terminal.can_animate else None
+        self._clock = clock
+        self._started = clock()
+        self._first = -1
+        self._is_shown = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Told by the engine that ``done`` of ``total`` positions are computed."""
+        if self._first < 0:
+            self._first = done  # computed in earlier turns
+        elapsed = self._clock() - self._started
+        if self._stream is None or elapsed < PATIENCE_S or done >= total:
+            return
+        filled = BAR_WIDTH * done // total
+        bar = "━" * filled + "─" * (BAR_WIDTH - filled)
+        line = f"reading {bar} {done:,} of {total:,} tokens"
+        if done > self._first:
+            left = elapsed * (total - done) / (done - self._first)
+            line += f", {left:.0f} s left"
+        n_columns = shutil.get_terminal_size().columns
+        self._stream.write(ERASE_LINE + line[: n_columns - 1])  # a wrapped line cannot be erased
+        self._stream.flush()
+        self._is_shown = True
+
+    def clear(self) -> None:
+        """Take the line back."""
+        if self._stream is not None and self._is_shown:
+            self._stream.write(ERASE_LINE)
+            self._stream.flush()
+            self._is_shown = False

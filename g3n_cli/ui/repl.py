@@ -1,0 +1,132 @@
+"""The conversation in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from g3n_cli import __version__
+from g3n_cli.chat.session import Reply, Session
+from g3n_cli.errors import G3nError
+from g3n_cli.ui.answer import make_view, show_reply
+from g3n_cli.ui.figures import format_stats
+from g3n_cli.ui.history import ChatHistory, find_history_path
+from g3n_cli.ui.memory import read_rss_bytes
+from g3n_cli.ui.progress import PrefillBar
+from g3n_cli.ui.prompt import InputLine
+from g3n_cli.ui.slash import Draft, Leave, Regenerate, SlashCommands, escape_message, read_command
+from g3n_cli.ui.terminal import Terminal, hide_typing
+from g3n_cli.ui.text import format_bytes
+
+ENDINGS = {
+    "interrupted": "(stopped)",
+    "length": "(ended by max_tokens)",
+    "context": "(the context is full)",
+}
+
+
+class Repl:
+    """Reads messages and shows answers until the person leaves.
+
+    Args:
+        session: The conversation.
+        terminal: Both ends of it.
+        show_stats: After each answer, show its figures.
+    """
+
+    def __init__(self, session: Session, terminal: Terminal, *, show_stats: bool) -> None:
+        self._session = session
+        self._terminal = terminal
+        self._show_stats = show_stats
+        self._slash = SlashCommands(session, terminal)
+        self._history = ChatHistory(find_history_path())
+        help_lines = {name: c.description for name, c in self._slash.commands.items()}
+        self._input = InputLine(help_lines, self._status, self._history)
+        self._n_used = 0
+        self._draft = ""
+        self._is_warned = False
+
+    def run(self) -> None:
+        """Chat until the person leaves.
+
+        Raises:
+            KeyboardInterrupt: they left with Ctrl+C.
+        """
+        info = self._session.engine.info
+        self._terminal.note(f"g3n {__version__}, {info.name}. /help explains, Ctrl+D leaves.")
+        may_leave = False  # the last thing that happened was a Ctrl+C
+        while True:
+            try:
+                line = self._read()
+                may_leave = False
+                if not self._obey(line):
+                    return
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                if may_leave:
+                    raise
+                may_leave = True
+                self._terminal.aside("(Ctrl+C again leaves)")
+            except G3nError as error:
+                self._terminal.report(error)
+
+    def _read(self) -> str:
+        if self._history.problem and not self._is_warned:
+            self._is_warned = True
+            self._terminal.note(f"warning: {self._history.problem}")
+        draft, self._draft = self._draft, ""
+        return self._input.read(draft)
+
+    def _obey(self, line: str) -> bool:
+        """Do what a line says; False to leave."""
+        if not line.strip():
+            return True
+        command = read_command(line)
+        if command is None:
+            self._draft = line  # comes back if nothing is said to it
+            text = line[1:] if line.startswith("//") else line
+            self._show(lambda bar: self._session.reply(text, bar))
+            return True
+        name, argument = command
+        if not self._slash.knows(name):
+            self._draft = line
+        outcome = self._slash.run(name, argument)
+        if isinstance(outcome, Leave):
+            return False
+        if isinstance(outcome, Regenerate):
+            self._show(self._session.regenerate)
+        if isinstance(outcome, Draft):
+            self._draft = escape_message(outcome.text)
+        self._n_used = self._session.count_used()
+        return True
+
+    def _show(self, start: Callable[[PrefillBar], Reply]) -> None:
+        """Show an answer and what there is to say about it."""
+        bar = PrefillBar(self._terminal)
+        reply = start(bar)
+        if reply.n_dropped:
+            turns = "turn" if reply.n_dropped == 1 else f"{reply.n_dropped} turns"
+            self._terminal.aside(f"(the context is full: forgot the oldest {turns})")
+        self._terminal.note("")
+        try:
+            with hide_typing(self._terminal):
+                show_reply(reply, make_view(self._terminal), bar)
+        finally:
+            stats = reply.stats
+            self._n_used = self._session.count_used()
+            if stats.output_tokens:
+                self._draft = ""
+            if stats.stop_reason in ENDINGS:
+                self._terminal.aside(ENDINGS[stats.stop_reason])
+        if self._show_stats:
+            self._terminal.aside(format_stats(stats))
+        self._terminal.note("")
+
+    def _status(self) -> str:
+        """Model, context, speed of the last answer, memory."""
+        engine, stats = self._session.engine, self._session.last_stats
+        parts = [engine.info.name, f"{self._n_used:,} of {engine.n_ctx:,} tokens"]
+        if stats is not None and stats.decode_tps is not None:
+            parts.append(f"{stats.decode_tps:.1f} tok/s")
+        parts.append(format_bytes(read_rss_bytes()))
+        return " · ".join(parts)

@@ -1,0 +1,182 @@
+"""What ``/commands`` do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from g3n_cli.chat.session import Session
+from g3n_cli.errors import UsageError
+from g3n_cli.ui.clipboard import copy_text
+from g3n_cli.ui.figures import format_context, format_stats
+from g3n_cli.ui.terminal import Terminal
+from g3n_cli.ui.text import suggest
+
+
+@dataclass(frozen=True)
+class Leave:
+    """The chat ends."""
+
+
+@dataclass(frozen=True)
+class Regenerate:
+    """The last message is answered again."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A text goes into the input line."""
+
+    text: str
+
+
+Outcome: TypeAlias = Leave | Regenerate | Draft | None
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        arguments: What may follow its name, for the help.
+        description: One line.
+        run: Takes what follows the name.
+    """
+
+    arguments: str
+    description: str
+    run: Callable[[str], Outcome]
+
+
+def read_command(line: str) -> tuple[str, str] | None:
+    """Name and argument of a command, or None for a message.
+
+    A message may begin with a path, or with two slashes that stand for one.
+    """
+    word, _, rest = line.strip().partition(" ")
+    if not word.startswith("/") or "/" in word[1:] or (len(word) > 1 and os.path.exists(word)):
+        return None
+    return word[1:].lower(), rest.strip()
+
+
+def escape_message(text: str) -> str:
+    """What to type so that exactly ``text`` is sent as a message."""
+    return f"/{text}" if text.startswith("//") or read_command(text) else text
+
+
+class SlashCommands:
+    """The commands of one chat.
+
+    Args:
+        session: What they change.
+        terminal: Where they answer.
+    """
+
+    ALIASES = {"?": "help", "quit": "exit", "bye": "exit", "q": "exit"}  # noqa: RUF012
+
+    def __init__(self, session: Session, terminal: Terminal) -> None:
+        self._session = session
+        self._terminal = terminal
+        self.commands = {
+            "help": Command("", "show this help", self._help),
+            "regen": Command("", "answer the last message again", lambda _: Regenerate()),
+            "edit": Command("", "take the last message back into the input line", self._edit),
+            "undo": Command("", "forget the last message and its answer", self._undo),
+            "clear": Command("", "forget the whole conversation", self._clear),
+            "system": Command("[TEXT]", "show or set the system text; - removes it", self._system),
+            "set": Command("[NAME VALUE]", "show or set how answers are made", self._set),
+            "context": Command("", "show how full the context is", self._context),
+            "stats": Command("", "show the figures of the last answer", self._stats),
+            "copy": Command("[code]", "copy the last answer, or the code in it", self._copy),
+            "exit": Command("", "leave", lambda _: Leave()),
+        }
+
+    def knows(self, name: str) -> bool:
+        """Whether there is a command of this name."""
+        return self.ALIASES.get(name, name) in self.commands
+
+    def run(self, name: str, argument: str) -> Outcome:
+        """Run one command.
+
+        Raises:
+            UsageError: there is no such command, or not now, or not with this argument.
+        """
+        command = self.commands.get(self.ALIASES.get(name, name))
+        if command is None:
+            meant = suggest(name, [*self.commands, *self.ALIASES])
+            hint = f"did you mean /{meant}?" if meant else "/help lists the commands"
+            raise UsageError(f"no command /{name}", hint=f"{hint} (// sends a / as text)")
+        if argument and not command.arguments:
+            raise UsageError(f"/{name} takes no argument")
+        return command.run(argument)
+
+    def _say(self, text: str) -> None:
+        self._terminal.note(text)
+
+    def _help(self, _: str) -> None:
+        rows = [(f"/{name} {c.arguments}", c.description) for name, c in self.commands.items()]
+        rows += [
+            ("", ""),
+            ("Enter", "send"),
+            ("Alt+Enter, Ctrl+J", "new line"),
+            ("Ctrl+G", "write in your editor ($VISUAL, $EDITOR)"),
+            ("Tab", "complete commands and paths"),
+            ("Ctrl+R, up, down", "find earlier messages"),
+            ("Ctrl+C", "stop the answer, or clear the line; once more to leave"),
+            ("Ctrl+D", "leave"),
+        ]
+        self._say("\n".join(f"  {left:20}{right}".rstrip() for left, right in rows))
+
+    def _edit(self, _: str) -> Draft:
+        return Draft(self._session.undo())
+
+    def _undo(self, _: str) -> None:
+        message = self._session.undo()
+        first = message.split("\n", 1)[0]
+        self._say(f"Forgot: {first[:60]}{'...' if message != first[:60] else ''}")
+
+    def _clear(self, _: str) -> None:
+        count = len(self._session.turns)
+        self._session.clear()
+        self._say(f"Forgot {count} turn{'s' if count != 1 else ''}.")
+
+    def _system(self, text: str) -> None:
+        if text:
+            self._session.system = "" if text == "-" else text
+        self._say(f"System: {self._session.system}" if self._session.system else "No system text.")
+
+    def _set(self, argument: str) -> None:
+        name, _, value = argument.partition(" ")
+        if name and not value:
+            raise UsageError(f"which value for {name}?", hint="for example /set temp 0.7")
+        if name:
+            self._session.options = self._session.options.change(name, value.strip())
+        for option, current in asdict(self._session.options).items():
+            if not name or option == name.replace("-", "_"):
+                self._say(f"  {option:16}{'none' if current is None else current}")
+
+    def _context(self, _: str) -> None:
+        self._say(format_context(self._session))
+
+    def _stats(self, _: str) -> None:
+        if self._session.last_stats is None:
+            raise UsageError("nothing was said yet")
+        self._say(format_stats(self._session.last_stats))
+
+    def _copy(self, what: str) -> None:
+        if what not in ("", "code"):
+            raise UsageError(f"/copy takes no {what!r}", hint="/copy, or /copy code")
+        if not self._session.turns:
+            raise UsageError("nothing was said yet")
+        text = self._session.turns[-1].text
+        if what == "code":
+            from g3n_cli.ui.blocks import find_code
+
+            blocks = find_code(text)
+            if not blocks:
+                raise UsageError("no code in the last answer")
+            text = "\n".join(blocks)
+        means = copy_text(text, self._terminal)
+        self._say(f"Copied {len(text):,} characters with {means}.")

@@ -1,0 +1,41 @@
+"""Text that is safe and pleasant to show."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+# Ranges of characters that move the cursor, change its state, or reorder what is read:
+# C0 except newline and tab, DEL, C1, line and paragraph separators, and bidirectional overrides.
+_C0 = [c for c in range(0x20) if c not in (0x09, 0x0A)]
+_BARE = [*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+
+_VISIBLE = {c: chr(0x2400 + c) for c in _C0}
+_VISIBLE |= {c: f"<U+{c:04X}>" for c in _BARE}
+_VISIBLE[0x7F] = "\N{SYMBOL FOR DELETE}"
+
+_ESCAPED = {c: f"\\u{c:04x}" for c in _BARE}
+
+
+def make_visible(text: str) -> str:
+    """The text with control characters other than newline and tab replaced by pictures of them.
+
+    ``ESC`` becomes ``␛``; characters without a picture become ``<U+009B>``. No sequence of the
+    result drives a terminal.
+    """
+    return text.translate(_VISIBLE)
+
+
+def escape_json(json: str) -> str:
+    """JSON with what ``json.dumps`` leaves alone, but a terminal obeys, escaped; equal in value."""
+    return json.translate(_ESCAPED)
+
+
+def suggest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, or None."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+
+
+def format_bytes(n: int) -> str:
+    """A size in GB or MB, decimal, as files are sold."""
+    return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"

@@ -1,0 +1,104 @@
+"""An engine without a model: it reads bytes and answers what it was told to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from g3n_cli.engine.api import Logits, ModelInfo, Progress
+from g3n_cli.engine.prompt import Key, Prompt, count_common
+from g3n_cli.errors import InputError
+
+BOS, END, CONTROL = 256, 257, 258
+N_VOCAB = 259
+
+
+class ByteTokenizer:
+    """Token i is byte i; three control tokens follow."""
+
+    bos_id: int | None = BOS
+    eos_id: int | None = END
+
+    def encode(self, text: str, *, add_bos: bool = False, parse_special: bool = True) -> list[int]:
+        assert parse_special, "there is no markup to leave alone"
+        return [BOS] * add_bos + list(text.encode())
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        if token >= BOS:
+            return b"<control>" if special else b""
+        return bytes([token])
+
+
+class FakeEngine:
+    """Gives the scripted answers in turn, one for each prefill, each followed by END.
+
+    Args:
+        answers: Text, bytes or token ids.
+        n_ctx: Positions the context holds.
+        n_batch: Positions of a progress report.
+        errors: Raised instead of the n-th decode of an answer, counted from 0.
+    """
+
+    def __init__(
+        self,
+        *answers: str | bytes | Sequence[int],
+        n_ctx: int = 4096,
+        n_batch: int = 8,
+        errors: dict[int, BaseException] | None = None,
+    ) -> None:
+        self.info = ModelInfo(
+            name="scripted",
+            path=Path("scripted.gguf"),
+            architecture="scripted",
+            size="full",
+            n_vocab=N_VOCAB,
+            n_ctx_train=n_ctx,
+            chat_template=None,
+            end_ids=frozenset({END}),
+        )
+        self.tokenizer = ByteTokenizer()
+        self.n_ctx = n_ctx
+        self.keys: list[Key] = []
+        self.prompts: list[Prompt] = []
+        self.decoded: list[int] = []
+        self.closed = False
+        self._n_batch = n_batch
+        self._errors = errors or {}
+        self._answers = iter(answers)
+        self._script: list[int] = []
+
+    @property
+    def n_past(self) -> int:
+        return len(self.keys)
+
+    def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
+        n = len(prompt)
+        if not 0 < n <= self.n_ctx:
+            raise InputError(f"a prompt of {n} tokens does not fit in {self.n_ctx}")
+        reused = min(count_common(self.keys, prompt.keys), n - 1)
+        self.prompts.append(prompt)
+        if on_progress is not None:
+            for done in [*range(0, n - reused, self._n_batch), n - reused]:
+                on_progress(done, n - reused)
+        self.keys = list(prompt.keys)
+        answer = next(self._answers)
+        self._script = [*(answer.encode() if isinstance(answer, str) else answer), END]
+        self.decoded = []
+        return self._logits()
+
+    def decode(self, token: int) -> Logits:
+        if self.n_past == self.n_ctx:
+            raise InputError("the context is full")
+        if (error := self._errors.get(len(self.decoded))) is not None:
+            raise error
+        self.keys.append(token)
+        self.decoded.append(token)
+        return self._logits()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _logits(self) -> Logits:
+        logits = np.zeros(N_VOCAB, np.float32)
+        logits[self._script[len(self.decoded)]] = 1.0
+        return logits

@@ -1,0 +1,43 @@
+import psutil
+import pytest
+
+from g3n_cli.config import EngineSettings
+from g3n_cli.engine.llama import LlamaEngine
+from g3n_cli.engine.open import check_memory, count_needed_bytes, open_engine
+from g3n_cli.engine.runner import Gemma3nEngine
+from g3n_cli.engine.validate import open_model
+from g3n_cli.errors import DoesNotFitError, ExitCode
+from g3n_cli.registry.models import resolve
+from tests.oracle import find_case
+
+
+def test_gemma3n_runs_on_the_engine_of_its_own():
+    engine = open_engine(find_case("small8", "q8_0").path, "tiny", EngineSettings())
+    assert isinstance(engine, Gemma3nEngine)
+    assert (engine.info.name, engine.info.size) == ("tiny", "full")
+    assert {1, 106} <= engine.info.end_ids
+    engine.close()
+
+
+@pytest.mark.model
+def test_everything_else_runs_on_llama_cpp():
+    engine = open_engine(resolve("smollm2").path, "smollm2", EngineSettings())
+    assert isinstance(engine, LlamaEngine)
+    engine.close()
+
+
+def test_per_layer_table_counts_only_where_it_is_in_ram():
+    gguf = open_model(find_case("small8", "f32").path)
+    on_disk = count_needed_bytes(gguf, EngineSettings(ple="disk"))
+    in_ram = count_needed_bytes(gguf, EngineSettings(ple="ram"))
+    assert in_ram - on_disk == gguf.tensors["per_layer_token_embd.weight"].n_bytes
+    unused = gguf.tensors["blk.7.attn_k.weight"].n_bytes
+    assert in_ram <= sum(info.n_bytes for info in gguf.tensors.values()) - unused
+
+
+def test_more_than_the_free_memory_is_refused_with_the_numbers():
+    total = psutil.virtual_memory().total
+    with pytest.raises(DoesNotFitError, match=r"model needs .* GB of memory, .* GB are free") as e:
+        check_memory(total + 1, "model")
+    assert e.value.exit_code is ExitCode.MEMORY == 5
+    check_memory(1, "model")

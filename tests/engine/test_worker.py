@@ -1,0 +1,100 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from g3n_cli.engine.worker import Worker
+from g3n_cli.errors import ModelError, Terminated
+
+
+def raise_terminated(*_):
+    raise Terminated
+
+
+@pytest.fixture
+def sigterm():
+    """SIGTERM raises Terminated for the length of a test."""
+    previous = signal.signal(signal.SIGTERM, raise_terminated)
+    yield
+    signal.signal(signal.SIGTERM, previous)
+
+
+@pytest.fixture
+def stop():
+    return threading.Event()
+
+
+@pytest.fixture
+def worker(stop):
+    worker = Worker(stop.set)
+    yield worker
+    worker.close()
+
+
+def test_run_returns_what_the_function_returns(worker):
+    assert worker.run(lambda: 41 + 1) == 42
+
+
+def test_run_raises_what_the_function_raises(worker):
+    def fail():
+        raise ModelError("broken")
+
+    with pytest.raises(ModelError, match="broken"):
+        worker.run(fail)
+
+
+def test_everything_runs_on_one_other_thread(worker):
+    threads = {worker.run(threading.get_ident) for _ in range(5)}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize(
+    ("signum", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+@pytest.mark.usefixtures("sigterm")
+def test_interrupt_aborts_waits_for_the_function_and_is_raised(worker, stop, signum, error):
+    ended = []
+
+    def compute():
+        os.kill(os.getpid(), signum)
+        stop.wait()
+        ended.append(True)
+
+    with pytest.raises(error):
+        worker.run(compute)
+    assert ended == [True]
+
+
+def test_second_interrupt_does_not_leave_the_function_running(worker, stop):
+    ended = []
+
+    def compute():
+        os.kill(os.getpid(), signal.SIGINT)
+        stop.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(0.05)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(compute)
+    assert ended == [True]
+
+
+def test_worker_is_usable_after_an_interrupt(worker, stop):
+    def compute():
+        os.kill(os.getpid(), signal.SIGINT)
+        stop.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(compute)
+    assert worker.run(lambda: "next") == "next"
+
+
+def test_closing_twice_is_harmless_and_a_closed_worker_refuses(worker):
+    worker.run(lambda: None)
+    worker.close()
+    worker.close()
+    with pytest.raises(RuntimeError):
+        worker.run(lambda: None)
