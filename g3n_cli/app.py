@@ -18,10 +18,6 @@ from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.ui.terminal import Terminal
 
-CLOSED_PIPE = 128 + signal.SIGPIPE
-"""Exit code when the reader of stdout went away, as shells see it from ``cat`` or ``grep``."""
-
-
 HELP = """Gemma 3n on your own machine: chat, pipes and benchmarks.
 
 \b
@@ -90,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         if not isinstance(end.__context__, BrokenPipeError):  # that is all Typer makes of it
             raise
         _discard_output()
-        return CLOSED_PIPE
+        return ExitCode.CLOSED_PIPE
     except OSError as error:
         _discard_output()
         place = f"{error.filename}: " if error.filename else ""

@@ -6,7 +6,10 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the ``g3n`` program; documented in README.md."""
+    """Exit codes of the ``g3n`` program; documented in README.md.
+
+    From 128 on they are 128 + the number of a signal, as a shell reports it.
+    """
 
     OK = 0
     FAILURE = 1
@@ -15,6 +18,7 @@ class ExitCode(IntEnum):
     INPUT = 4
     MEMORY = 5
     INTERRUPTED = 130
+    CLOSED_PIPE = 141
     TERMINATED = 143
 
 

@@ -96,7 +96,7 @@ def test_a_file_that_is_no_sound_model_is_3(g3n, tmp_path, spoil, command):
         ("gemma3n.embedding_length", scalar(U32, 77), ""),
         ("tokenizer.ggml.scores", array(F32, [0.0]), ""),
         ("general.architecture", text("gemma4000"), "gemma4000"),
-        ("general.architecture", None, "model.gguf"),
+        ("general.architecture", None, "general.architecture: the key is missing"),
     ],
 )
 @pytest.mark.parametrize("command", ["chat", "debug"])

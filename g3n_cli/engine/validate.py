@@ -44,6 +44,8 @@ def open_model(path: Path) -> GgufFile:
         ModelError: it cannot be used.
     """
     gguf = GgufFile.open(path)
+    if not gguf.architecture:
+        raise ModelError(f"{path}: general.architecture: the key is missing")
     if gguf.architecture == ARCHITECTURE:
         check_tensors(gguf, HParams.from_gguf(gguf))
     else:
