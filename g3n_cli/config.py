@@ -12,6 +12,7 @@ from g3n_cli.errors import UsageError
 KvType = Literal["f32", "f16", "q8_0", "q4_0"]
 PleMode = Literal["disk", "ram"]
 PrefillMode = Literal["skip", "full"]
+KernelsName = Literal["own", "ggml", "portable", "avx2", "avxvnni", "avx512vnni"]
 
 
 def count_physical_cores() -> int:
@@ -32,6 +33,7 @@ class EngineSettings:
         ple: Where the per-layer embedding table of Gemma 3n lives.
         prefill: "skip" leaves the layers that share K/V out for prompt tokens nobody asks about.
         repack: Keep weights in the layout the CPU's kernels like best, where there is one.
+        kernels: Whose: g3n's own, in the best variant or in the named one, or ggml's.
     """
 
     n_ctx: int = 4096
@@ -41,6 +43,7 @@ class EngineSettings:
     ple: PleMode = "disk"
     prefill: PrefillMode = "skip"
     repack: bool = True
+    kernels: KernelsName = "own"
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -48,7 +51,8 @@ class EngineSettings:
             if (value := getattr(self, name)) < 1:
                 flag = name.removeprefix("n_")
                 raise UsageError(f"--{flag} must be at least 1, not {value}")
-        for name, kind in (("kv", KvType), ("ple", PleMode), ("prefill", PrefillMode)):
+        choices = {"kv": KvType, "ple": PleMode, "prefill": PrefillMode, "kernels": KernelsName}
+        for name, kind in choices.items():
             if (value := getattr(self, name)) not in get_args(kind):
                 allowed = ", ".join(get_args(kind))
                 raise UsageError(f"--{name} must be one of {allowed}, not {value!r}")

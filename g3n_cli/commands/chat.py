@@ -13,6 +13,7 @@ from g3n_cli.commands.options import (
     BatchOption,
     CtxOption,
     GrammarOption,
+    KernelsOption,
     KvOption,
     ModelOption,
     PleOption,
@@ -161,6 +162,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     ple: PleOption = EngineSettings.ple,
     prefill: PrefillOption = EngineSettings.prefill,
     repack: RepackOption = EngineSettings.repack,
+    kernels: KernelsOption = EngineSettings.kernels,
 ) -> None:
     """Talk to a model, or use it in a pipe."""
     settings = EngineSettings(
@@ -171,6 +173,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         ple=ple,
         prefill=prefill,
         repack=repack,
+        kernels=kernels,
     )
 
     from g3n_cli.chat.options import AnswerOptions

@@ -10,6 +10,7 @@ import typer
 from g3n_cli.commands.options import (
     BatchOption,
     CtxOption,
+    KernelsOption,
     KvOption,
     PleOption,
     PrefillOption,
@@ -53,6 +54,7 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
     ple: PleOption = EngineSettings.ple,
     prefill: PrefillOption = EngineSettings.prefill,
     repack: RepackOption = EngineSettings.repack,
+    kernels: KernelsOption = EngineSettings.kernels,
 ) -> None:
     """Write the float32 logits [positions, vocabulary] of a sequence of token ids."""
     settings = EngineSettings(
@@ -63,6 +65,7 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
         ple=ple,
         prefill=prefill,
         repack=repack,
+        kernels=kernels,
     )
     tokens = parse_ids(ids)
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from g3n_cli.config import KvType, PleMode, PrefillMode
+from g3n_cli.config import KernelsName, KvType, PleMode, PrefillMode
 
 ENGINE = "Engine"
 
@@ -63,6 +63,15 @@ RepackOption: TypeAlias = Annotated[
         "--repack/--no-repack",
         envvar="G3N_REPACK",
         help="Rearrange weights at load for the CPU's fastest kernels.",
+    ),
+]
+KernelsOption: TypeAlias = Annotated[
+    KernelsName,
+    typer.Option(
+        "--kernels",
+        envvar="G3N_KERNELS",
+        help="Matrix products of Gemma 3n: g3n's own, in the best variant for this CPU or in "
+        "the one named here, or ggml's.",
     ),
 ]
 ModelOption: TypeAlias = Annotated[

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import KvCache
+from g3n_cli.engine.products import Products
 from g3n_cli.engine.weights import Weights
 from g3n_cli.ggml.graph import Graph
 from g3n_cli.ggml.tensor import Tensor
@@ -50,16 +51,17 @@ class Attention:
     graph: Graph
     hparams: HParams
     weights: Weights
+    products: Products
     cache: KvCache
 
     def build_store(self, layer: int, x: Tensor, positions: Tensor, writes: Writes) -> None:
         """Write the keys and values of ``x [n_embd, n]`` into the cache of an owner layer."""
-        g, hp, w = self.graph, self.hparams, self.weights
+        g, hp, w, multiply = self.graph, self.hparams, self.weights, self.products.build
         n = x.ne[1]
-        k = g.reshape(g.mul_mat(w.of(layer, "attn_k"), x), hp.n_embd_head_k, hp.n_head_kv, n)
+        k = g.reshape(multiply(w.of(layer, "attn_k"), x), hp.n_embd_head_k, hp.n_head_kv, n)
         k = g.rms_norm(k, hp.rms_eps, w.of(layer, "attn_k_norm"))
         k = g.rope(k, positions, self._rope_base(layer))
-        v = g.reshape(g.mul_mat(w.of(layer, "attn_v"), x), hp.n_embd_head_v, hp.n_head_kv, n)
+        v = g.reshape(multiply(w.of(layer, "attn_v"), x), hp.n_embd_head_v, hp.n_head_kv, n)
         v = g.rms_norm(v, hp.rms_eps)
         rows = writes.ring_rows if hp.is_swa[layer] else writes.full_rows
         for tensor, new in ((self.cache.keys[layer], k), (self.cache.values[layer], v)):
@@ -67,9 +69,9 @@ class Attention:
 
     def build(self, layer: int, x: Tensor, queries: Queries) -> Tensor:
         """What the positions of ``x [n_embd, n]`` read from the cache: ``[n_embd, n]``."""
-        g, hp, w = self.graph, self.hparams, self.weights
+        g, hp, w, multiply = self.graph, self.hparams, self.weights, self.products.build
         n = x.ne[1]
-        q = g.reshape(g.mul_mat(w.of(layer, "attn_q"), x), hp.n_embd_head_k, hp.n_head, n)
+        q = g.reshape(multiply(w.of(layer, "attn_q"), x), hp.n_embd_head_k, hp.n_head, n)
         q = g.rms_norm(q, hp.rms_eps, w.of(layer, "attn_q_norm"))
         q = g.rope(q, queries.positions, self._rope_base(layer))
         mask = queries.ring_mask if hp.is_swa[layer] else queries.full_mask
@@ -79,7 +81,7 @@ class Attention:
         k, v, q = (g.permute(t, 0, 2, 1, 3) for t in (k, v, q))
         read = g.reshape(g.flash_attn(q, k, v, mask), hp.n_head * hp.n_embd_head_v, n)
         g.name(read, f"kqv_out-{layer}")
-        return g.mul_mat(w.of(layer, "attn_output"), read)
+        return multiply(w.of(layer, "attn_output"), read)
 
     def _rope_base(self, layer: int) -> float:
         return self.hparams.rope_base_swa if self.hparams.is_swa[layer] else self.hparams.rope_base

@@ -14,6 +14,7 @@ from g3n_cli.engine.altup import AltUp
 from g3n_cli.engine.attention import Attention, Queries, Writes
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import KvCache
+from g3n_cli.engine.products import Products
 from g3n_cli.engine.weights import Weights
 from g3n_cli.ggml.graph import F16, F32, I32, I64, Graph
 from g3n_cli.ggml.tensor import Tensor
@@ -87,8 +88,9 @@ class _StepBuilder:
         self.ple_type, self.skip_shared = model.ple_type, model.skip_shared
         self.inputs: dict[str, Tensor] = {}
         identity = self.input("identity", F32, self.hp.n_altup**2, 1)
+        self.products = Products(graph, model.weights)
         self.altup = AltUp(graph, self.hp, self.w, identity)
-        self.attention = Attention(graph, self.hp, self.w, model.cache)
+        self.attention = Attention(graph, self.hp, self.w, self.products, model.cache)
 
     def build(self) -> BuiltStep:
         g, hp, shape = self.g, self.hp, self.shape
@@ -215,14 +217,15 @@ class _StepBuilder:
     def build_laurel(self, layer: int, x: Tensor) -> Tensor:
         """Low-rank residual: ``[n_embd, n]`` to the same. Source: ``Gemma3nTextLaurelBlock``."""
         g, w = self.g, self.w
-        low = g.mul_mat(w.of(layer, "laurel_r"), g.mul_mat(w.of(layer, "laurel_l"), x))
+        multiply = self.products.build
+        low = multiply(w.of(layer, "laurel_r"), multiply(w.of(layer, "laurel_l"), x))
         out = g.add(g.rms_norm(low, self.hp.rms_eps, w.of(layer, "laurel_post_norm")), x)
         return g.name(out, f"laurel_out-{layer}")
 
     def build_ffn(self, layer: int, x: Tensor) -> Tensor:
         """Gated FFN, its gate cut off in sparse layers. Source: ``Gemma3nTextMLP``."""
-        g, w = self.g, self.w
-        gate = g.mul_mat(w.of(layer, "ffn_gate"), x)
+        g, w, multiply = self.g, self.w, self.products.build
+        gate = multiply(w.of(layer, "ffn_gate"), x)
         if (z := self.hp.sparsity[layer]) is not None:
             # The variance as mean of squares less square of the mean: subtracting a mean from all
             # values of a row first costs a pass that ggml does one value at a time.
@@ -230,18 +233,17 @@ class _StepBuilder:
             variance = g.clamp_min(g.sub(g.mean(g.sqr(gate)), g.sqr(mean)), 0.0)
             cutoff = g.add(mean, g.scale(g.sqrt(variance), z))
             gate = g.relu(g.sub(gate, cutoff))
-        up = g.mul_mat(w.of(layer, "ffn_up"), x)
-        return g.name(g.mul_mat(w.of(layer, "ffn_down"), g.geglu(gate, up)), f"ffn_out-{layer}")
+        up = multiply(w.of(layer, "ffn_up"), x)
+        return g.name(multiply(w.of(layer, "ffn_down"), g.geglu(gate, up)), f"ffn_out-{layer}")
 
     def build_ple_gate(self, layer: int, state: Tensor, ple: Tensor) -> Tensor:
         """``state`` with the per-layer input added to all streams but the first, in place."""
-        g, hp, w = self.g, self.hp, self.w
+        g, hp, w, multiply = self.g, self.hp, self.w, self.products.build
         n = state.ne[2]
         x = g.mul(g.middle(state, 0), w.of(layer, "altup_correct_scale"))
-        gated = g.mul(g.gelu(g.mul_mat(w.of(layer, "inp_gate"), x)), ple)
-        out = g.rms_norm(
-            g.mul_mat(w.of(layer, "proj"), gated), hp.rms_eps, w.of(layer, "post_norm")
-        )
+        gated = g.mul(g.gelu(multiply(w.of(layer, "inp_gate"), x)), ple)
+        out = multiply(w.of(layer, "proj"), gated)
+        out = g.rms_norm(out, hp.rms_eps, w.of(layer, "post_norm"))
         g.name(out, f"first_prediction_out-{layer}")
         sides = g.middles(state, 1, hp.n_altup - 1)
         return g.after_write(state, g.add_inplace(sides, g.reshape(out, hp.n_embd, 1, n)))

@@ -27,6 +27,7 @@ from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import InputError, ModelError
 from g3n_cli.ggml.backend import CpuBackend
 from g3n_cli.ggml.handles import trim_heap
+from g3n_cli.kernels.library import load_kernels
 
 _BUCKET = 256
 _LOGITS_BYTES = 64 << 20
@@ -66,6 +67,7 @@ class Gemma3nEngine:
                 gguf,
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
                 repack=settings.repack,
+                kernels=load_kernels(settings.kernels),
                 n_threads=settings.n_threads,
             )
             stack.callback(weights.close)

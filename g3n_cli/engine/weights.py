@@ -14,10 +14,12 @@ from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import Buffer, Context, advise_huge_pages, write_tensor
 from g3n_cli.ggml.tensor import Tensor
+from g3n_cli.kernels.library import PANEL, Kernels
 
 _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
 _MAP_FROM = 32 << 20
+_CHUNK = 1 << 20
 # Read by row as well as multiplied, or used as a view of some of their rows.
 _PLAIN_PREFIXES = ("token_embd", "per_layer", "altup")
 
@@ -25,47 +27,63 @@ _PLAIN_PREFIXES = ("token_embd", "per_layer", "altup")
 class Weights:
     """Tensors in memory, by their names in the file without ``.weight``.
 
-    Matrices whose type has a repacked form are read into it, one after the other, so that loading
-    peaks no higher than running. Large tensors that stay as they are remain in the mapped file.
-    Small ones among repacked ones are copied: mapping a page of the file may map two megabytes
-    around it, and they lie between tensors that are not needed any more.
+    Matrices are stored in panels for g3n's own kernels or, where those have none for their type, in
+    ggml's repacked form. They are read one after the other, so that loading peaks no higher than
+    running. Large tensors that stay as they are remain in the mapped file. Small ones beside
+    rearranged ones are copied: mapping a page of the file may map two megabytes around it, and they
+    lie between tensors that are not needed any more.
 
     Args:
         gguf: A validated file.
         names: The tensors to load, full names.
-        repack: Use repacked forms at all.
-        n_threads: Tensors read and repacked at the same time.
+        repack: Rearrange matrices at all.
+        kernels: Whose panels to make; None for ggml's forms alone.
+        n_threads: Tensors read and rearranged at the same time.
 
     Raises:
         ModelError: the file has changed since it was validated.
     """
 
     def __init__(
-        self, gguf: GgufFile, names: Iterable[str], *, repack: bool, n_threads: int
+        self,
+        gguf: GgufFile,
+        names: Iterable[str],
+        *,
+        repack: bool,
+        kernels: Kernels | None,
+        n_threads: int,
     ) -> None:
-        self._path = gguf.path
+        self._path, self._kernels = gguf.path, kernels
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
         self._context = Context(len(infos))
         self._tensors = {
             info.name.removesuffix(".weight"): self._context.new_tensor(info.type, *info.ne)
             for info in infos
         }
-        packed = self._choose_repacked(infos) if repack else []
-        plain = [info for info in infos if info not in set(packed)]
-        copied = [info for info in plain if info.n_bytes < _MAP_FROM] if packed else []
-        self._repacked = self._reserve(packed, repack=True) if packed else None
-        self._copied = self._reserve(copied, repack=False) if copied else None
+        matrices = [info for info in infos if repack and _is_only_multiplied(info)]
+        in_panels = [i for i in matrices if kernels and kernels.has_panels(i.type, i.ne)]
+        repacked = _choose_repackable(info for info in matrices if info not in set(in_panels))
+        plain = [info for info in infos if info not in {*in_panels, *repacked}]
+        is_rearranged = len(plain) < len(infos)
+        copied = [info for info in plain if is_rearranged and info.n_bytes < _MAP_FROM]
+        self._panels = frozenset(self._tensor_of(info).ptr for info in in_panels)
+        self._buffers: list[Buffer] = []
+        self._reserve(copied, None)
+        self._reserve(in_panels, None)
+        self._reserve(repacked, find_repack_type())
         with gguf.path.open("rb") as file:
             # Private: nothing is ever written.
             self._file = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
-            self._mapped = Buffer.map(self._file)
-            self._mapped.mark_as_weights()
+            mapped = Buffer.map(self._file)
+            mapped.mark_as_weights()
+            self._buffers.append(mapped)
             for info in plain:
                 if info not in set(copied):
-                    self._mapped.place(self._tensor_of(info), info.offset)
+                    mapped.place(self._tensor_of(info), info.offset)
                     self._touch(info)
-            parts = [(packed + copied)[i::n_threads] for i in range(n_threads)]
+            read = copied + in_panels + repacked
             with ThreadPoolExecutor(n_threads) as pool:
+                parts = [read[i::n_threads] for i in range(n_threads)]
                 for _ in pool.map(lambda part: self._fill(file.fileno(), part), parts):
                     pass
 
@@ -81,52 +99,32 @@ class Weights:
         """Tensor ``name`` of a layer, such as ``attn_q``."""
         return self._tensors[f"blk.{layer}.{name}"]
 
-    @property
-    def repacked_bytes(self) -> int:
-        """Bytes held in repacked form."""
-        return self._repacked.size if self._repacked else 0
+    def kernels_of(self, tensor: Tensor) -> Kernels | None:
+        """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it."""
+        return self._kernels if tensor.ptr in self._panels else None
 
     def close(self) -> None:
         """Free everything; tensors must not be used afterwards."""
-        for buffer in (self._repacked, self._copied, self._mapped):
-            if buffer:
-                buffer.close()
+        for buffer in self._buffers:
+            buffer.close()
         self._context.close()
 
     def _tensor_of(self, info: TensorInfo) -> Tensor:
         return self._tensors[info.name.removesuffix(".weight")]
 
-    def _choose_repacked(self, infos: list[TensorInfo]) -> list[TensorInfo]:
-        buffer_type = find_repack_type()
-        if buffer_type is None:
-            return []
-        answers: dict[tuple[int, ...], bool] = {}
-        chosen = []
-        for info in infos:
-            if len(info.ne) != 2 or info.name.startswith(_PLAIN_PREFIXES):
-                continue
-            key = (info.type, *info.ne)
-            if key not in answers:
-                answers[key] = is_repackable(buffer_type, info.type, info.ne)
-            if answers[key]:
-                chosen.append(info)
-        return chosen
-
-    def _reserve(self, infos: list[TensorInfo], *, repack: bool) -> Buffer:
+    def _reserve(self, infos: list[TensorInfo], buffer_type: int | None) -> None:
         """Memory for tensors, which are placed in it and not filled yet."""
+        if not infos:
+            return
         sizes = np.array([-(-info.n_bytes // _ALIGNMENT) * _ALIGNMENT for info in infos])
-        offsets = np.cumsum(sizes) - sizes
-        buffer_type, size = find_repack_type(), int(sizes.sum()) + _ALIGNMENT
-        if repack and buffer_type is not None:
-            buffer = Buffer.allocate(buffer_type, size)
-            advise_huge_pages(buffer)
-        else:
-            buffer = Buffer.zeros(size)
+        offsets, size = np.cumsum(sizes) - sizes, int(sizes.sum()) + _ALIGNMENT
+        buffer = Buffer.allocate(buffer_type, size) if buffer_type else Buffer.zeros(size)
+        self._buffers.append(buffer)
+        advise_huge_pages(buffer)
         buffer.mark_as_weights()
         start = -buffer.base % _ALIGNMENT
         for info, offset in zip(infos, offsets, strict=True):
             buffer.place(self._tensor_of(info), start + int(offset))
-        return buffer
 
     def _touch(self, info: TensorInfo) -> None:
         """Map the tensor's pages now, not one by one while the first token is computed."""
@@ -135,9 +133,41 @@ class Weights:
             self._file.madvise(_MADV_POPULATE_READ, first, info.offset + info.n_bytes - first)
 
     def _fill(self, fd: int, infos: list[TensorInfo]) -> None:
-        """Read tensors through one scratch buffer; ggml repacks what lies in such memory."""
-        scratch = np.empty(max((info.n_bytes for info in infos), default=0), np.uint8)
+        """Read tensors; ggml repacks what lies in such memory."""
         for info in infos:
-            values = scratch[: info.n_bytes]
+            tensor = self._tensor_of(info)
+            if kernels := self.kernels_of(tensor):
+                self._fill_panels(fd, info, tensor, kernels)
+                continue
+            values = np.empty(info.n_bytes, np.uint8)
             read_exactly(fd, values.data, info.offset, self._path)
-            write_tensor(self._tensor_of(info), values)
+            write_tensor(tensor, values)
+
+    def _fill_panels(self, fd: int, info: TensorInfo, tensor: Tensor, kernels: Kernels) -> None:
+        """Read and pack some panels at a time, so that both forms are in the cache."""
+        (k, n_rows), row = info.ne, tensor.nb[1]
+        step = max(PANEL, _CHUNK // row // PANEL * PANEL)
+        values = np.empty(step * row, np.uint8)
+        for first in range(0, n_rows, step):
+            count = min(step, n_rows - first)
+            rows = values[: count * row].data
+            read_exactly(fd, rows, info.offset + first * row, self._path)
+            kernels.pack(info.type, (tensor.struct.data or 0) + first * row, rows, count, k)
+
+
+def _is_only_multiplied(info: TensorInfo) -> bool:
+    return len(info.ne) == 2 and not info.name.startswith(_PLAIN_PREFIXES)
+
+
+def _choose_repackable(infos: Iterable[TensorInfo]) -> list[TensorInfo]:
+    """Those that have a form in ggml's repacked memory."""
+    buffer_type = find_repack_type()
+    answers: dict[tuple[int, ...], bool] = {}
+    chosen = []
+    for info in infos if buffer_type else ():
+        ne = (info.ne[0], info.ne[1])
+        if (key := (info.type, *ne)) not in answers:
+            answers[key] = buffer_type is not None and is_repackable(buffer_type, info.type, ne)
+        if answers[key]:
+            chosen.append(info)
+    return chosen

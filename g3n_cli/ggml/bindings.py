@@ -118,6 +118,7 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "set_rows": (_P, _P, _P, _P, _P),
     "rope_ext": (_P, _P, _P, _P, _P, _I, _I, _I, _F, _F, _F, _F, _F, _F),
     "flash_attn_ext": (_P, _P, _P, _P, _P, _P, _F, _F, _F),
+    "custom_4d": (_P, _P, _I, _L, _L, _L, _L, POINTER(_P), _I, _P, _I, _P),
     "new_graph_custom": (_P, _P, _Z, c_bool),
     "build_forward_expand": (None, _P, _P),
     "graph_n_nodes": (_I, _P),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from g3n_cli.ggml.bindings import ROPE_TYPE_NEOX
+import ctypes
+
+import numpy as np
+
+from g3n_cli.ggml.bindings import MAX_SRC, ROPE_TYPE_NEOX
 from g3n_cli.ggml.handles import Context
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
 
-F32, F16, I32, I64 = 0, 1, 26, 27
+F32, F16, I8, I32, I64 = 0, 1, 24, 26, 27
+_ALL_THREADS = -1
 
 
 class ShapeError(ValueError):
@@ -36,6 +41,8 @@ class Graph:
         self._ctx = self._context.ptr
         self.ptr: int = self._lib.new_graph_custom(self._ctx, n_nodes, False)
         self._tap_names = tap_names
+        self._counters = np.zeros(n_nodes, np.int64)
+        self._n_counters = 0
         self.taps: dict[str, Tensor] = {}
 
     def close(self) -> None:
@@ -67,6 +74,25 @@ class Graph:
             self.output(tensor)
             self.taps[name] = tensor
         return tensor
+
+    def custom(
+        self, kind: int, ne: tuple[int, ...], sources: tuple[Tensor, ...], function: int
+    ) -> Tensor:
+        """A node of ggml type ``kind`` and extents ``ne`` that a C function computes.
+
+        Every thread calls ``function(node, thread, n_threads, counter)``; ``counter`` points to an
+        int64 of the node's own, 0 at first.
+        """
+        _require(len(sources) <= MAX_SRC and bool(function), "custom", *sources)
+        counter = self._counters[self._n_counters :].ctypes.data
+        self._n_counters += 1
+        args = (ctypes.c_void_p * len(sources))(*(source.ptr for source in sources))
+        extents = (*ne, *[1] * (4 - len(ne)))
+        node = self._lib.custom_4d(
+            *(self._ctx, kind, *extents),
+            *(args, len(sources), function, _ALL_THREADS, counter),
+        )
+        return Tensor(node)
 
     # ------------------------------------------------------------------------------- element-wise
 

@@ -1,0 +1,1 @@
+"""Kernels of g3n's own: C functions that enter ggml's graphs as custom nodes."""

@@ -1,0 +1,96 @@
+"""The compiled kernels: which variant runs here, and its functions' addresses."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from g3n_cli.errors import UsageError
+from g3n_cli.kernels.build import VARIANTS, file_name
+
+FOLDER = Path(__file__).parent
+PANEL = 16
+"""Rows of a panel."""
+
+_BLOCK = 32
+_Q4_0 = 2
+_BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4}
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """One variant of the kernels.
+
+    Attributes:
+        variant: Its name.
+        quantize: Address of the node ``float32 [k, n]`` to activations.
+        product: Address of the node activations, matrix to ``float32 [rows, n]``.
+    """
+
+    variant: str
+    library: ctypes.CDLL
+    quantize: int
+    product: int
+
+    def has_panels(self, kind: int, ne: tuple[int, ...]) -> bool:
+        """Whether a matrix of ggml type ``kind`` can be stored in panels."""
+        return kind == _Q4_0 and len(ne) == 2 and ne[0] % _BLOCK == 0 and ne[1] % PANEL == 0
+
+    def count_activation_bytes(self, n: int, k: int) -> int:
+        """Bytes of ``n`` columns of ``k`` quantized values."""
+        return int(self.library.g3n_activation_bytes(n, k))
+
+    def pack(self, kind: int, to: int, rows: memoryview, n_rows: int, k: int) -> None:
+        """Store ``n_rows`` rows of the file's bytes as panels at address ``to``.
+
+        Raises:
+            ValueError: the type has no panels, or the rows do not fill whole ones.
+        """
+        source = (ctypes.c_uint8 * len(rows)).from_buffer(rows)
+        if not self.has_panels(kind, (k, n_rows)):
+            raise ValueError(f"{n_rows} rows of {k} values of type {kind} have no panels")
+        self.library.g3n_pack(kind, to, source, n_rows // PANEL, k)
+
+
+@functools.cache
+def find_variants() -> tuple[str, ...]:
+    """Variants that are installed and run on this machine, the best first."""
+    installed = [name for name in VARIANTS if (FOLDER / file_name(name)).exists()]
+    if "portable" not in installed:
+        return ()
+    bits = ctypes.CDLL(str(FOLDER / file_name("portable"))).g3n_cpu_variants()
+    return tuple(name for name in reversed(installed) if _BITS.get(name, 0) & ~bits == 0)
+
+
+@functools.cache
+def load_kernels(name: str) -> Kernels | None:
+    """The kernels that ``--kernels`` names.
+
+    Args:
+        name: ``own`` for the best variant, ``ggml`` for none, or a variant.
+
+    Returns:
+        None if ggml's own products are to be used, as where no variant is installed.
+
+    Raises:
+        UsageError: the variant does not run here.
+    """
+    variants = find_variants()
+    if name == "ggml" or (name == "own" and not variants):
+        return None
+    if name != "own" and name not in variants:
+        known = ", ".join(("own", "ggml", *variants))
+        raise UsageError(f"--kernels {name} does not run here", f"there is: {known}")
+    variant = variants[0] if name == "own" else name
+    library = ctypes.CDLL(str(FOLDER / file_name(variant)))
+    c_long, c_int, c_void_p = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
+    library.g3n_activation_bytes.argtypes = [c_long, c_long]
+    library.g3n_activation_bytes.restype = c_long
+    library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
+    address = {
+        name: ctypes.cast(getattr(library, f"g3n_{name}"), c_void_p).value or 0
+        for name in ("quantize", "product")
+    }
+    return Kernels(variant, library, **address)

@@ -1,0 +1,77 @@
+// Kernels of g3n: products of quantized matrices as nodes of a ggml graph.
+//
+// A matrix [k, rows] is stored in panels of 16 rows, each as many bytes as its rows in the file. In a
+// panel, a vector holds four neighbouring values of each of the 16 rows, so that one instruction
+// multiplies them by the same four activations. Activations are quantized to 8 bits in blocks of 32,
+// as ggml does it, and laid out in tiles of up to 8 tokens.
+#ifndef G3N_H
+#define G3N_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define API __attribute__((visibility("default")))
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+enum { PANEL = 16, GROUP = 32, BLOCK = 32, TILE = 8 };
+
+// The beginning of ggml's struct ggml_tensor; g3n_cli/ggml/library.py verifies the layout at start.
+struct tensor {
+    int32_t type;
+    void *buffer;
+    int64_t ne[4];
+    size_t nb[4];
+    int32_t op;
+    int32_t op_params[16];
+    int32_t flags;
+    struct tensor *src[10];
+    struct tensor *view_src;
+    size_t view_offs;
+    void *data;
+};
+
+// ggml's numbers of the types that have panels.
+enum { TYPE_Q4_0 = 2 };
+
+// A matrix in panels.
+struct matrix {
+    int type;
+    int64_t rows, k;
+    const uint8_t *data;
+};
+
+// Quantized activations: tiles of `width` tokens (1 to 4, or 8), each with k / 32 blocks.
+struct activations {
+    int64_t n, k;
+    int width;
+    uint8_t *data;
+};
+
+// One block of a tile lies in memory as
+//   int8_t  q[8][width][4]   word g of token t: values 4 g to 4 g + 3
+//   float   d[width]         scale
+//   int32_t s[width]         minus the sum of the 32 values
+INLINE size_t act_block_size(int width) { return (size_t)width * (BLOCK + 8); }
+INLINE int act_width(int64_t n) { return n <= 4 ? (int)n : TILE; }
+INLINE int64_t act_n_tiles(int64_t n, int width) { return (n + width - 1) / width; }
+INLINE uint8_t *act_block(const struct activations *a, int64_t tile, int64_t block) {
+    return a->data + (size_t)(tile * (a->k / BLOCK) + block) * act_block_size(a->width);
+}
+
+struct activations act_of(void *data, int64_t n, int64_t k);
+
+// Quantizes one block of 32 values of token t of a tile.
+void quantize_block(uint8_t *block, int width, int t, const float *x);
+
+// Products of 32 rows from `row` with tokens first to last - 1, at most MOST_TOKENS of them, tiles whole:
+// c[token - first][row]. Beyond the last row of the matrix, rows repeat earlier ones.
+enum { MOST_TOKENS = 256 };
+struct scratch;
+void product_group(const struct matrix *m, int64_t row, const struct activations *a, int64_t first,
+                   int64_t last, float (*c)[GROUP]);
+
+// Hands out work items 0 to count - 1 to all threads; the last thread to ask resets the counter.
+int64_t take(int64_t *next, int64_t count, int n_threads);
+
+#endif

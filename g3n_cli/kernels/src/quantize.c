@@ -1,0 +1,41 @@
+// Activations to 8 bits, as ggml's quantize_row_q8_0 does it: scale = largest / 127 as a half.
+#include "simd.h"
+
+struct activations act_of(void *data, int64_t n, int64_t k) {
+    return (struct activations){n, k, act_width(n), data};
+}
+
+void quantize_block(uint8_t *block, int width, int t, const float *x) {
+    const floats low = floats_load(x), high = floats_load(x + 16);
+    const float most = floats_most(floats_max(floats_abs(low), floats_abs(high)));
+    const floats inverse = floats_set(most != 0 ? 127.0f / most : 0.0f);
+    const words q0 = words_round(floats_mul(low, inverse));
+    const words q1 = words_round(floats_mul(high, inverse));
+    int8_t q[BLOCK];
+    words_store_bytes(q, q0);
+    words_store_bytes(q + 16, q1);
+    for (int g = 0; g < 8; g++) __builtin_memcpy(block + (g * width + t) * 4, q + g * 4, 4);
+    float *d = (float *)(block + width * BLOCK);
+    d[t] = half_round(most / 127.0f);
+    ((int32_t *)(d + width))[t] = -(words_sum(q0) + words_sum(q1));
+}
+
+// Node: dst is bytes, src[0] float32 [k, n] whose rows may lie apart.
+API void g3n_quantize(struct tensor *dst, int ith, int nth, void *userdata) {
+    (void)userdata;
+    const struct tensor *x = dst->src[0];
+    const struct activations a = act_of(dst->data, x->ne[1], x->ne[0]);
+    const int64_t n_blocks = a.k / BLOCK, count = act_n_tiles(a.n, a.width) * n_blocks;
+    for (int64_t i = count * ith / nth; i < count * (ith + 1) / nth; i++) {
+        const int64_t tile = i / n_blocks, block = i % n_blocks;
+        for (int t = 0; t < a.width && tile * a.width + t < a.n; t++) {
+            const char *row = (const char *)x->data + (tile * a.width + t) * x->nb[1];
+            quantize_block(act_block(&a, tile, block), a.width, t, (const float *)row + block * BLOCK);
+        }
+    }
+}
+
+API int64_t g3n_activation_bytes(int64_t n, int64_t k) {
+    const int width = act_width(n);
+    return act_n_tiles(n, width) * (k / BLOCK) * (int64_t)act_block_size(width);
+}

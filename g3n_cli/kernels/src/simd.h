@@ -1,0 +1,18 @@
+// Vectors of 16 lanes, one lane a row: the little that the kernels need of an instruction set.
+//
+//   bytes   4 unsigned bytes a lane     words   one int32 a lane     floats   one float a lane
+//   dot     accumulates products of bytes with 4 signed bytes that all lanes share
+#ifndef SIMD_H
+#define SIMD_H
+
+#include "g3n.h"
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#include "simd_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#include "simd_avx2.h"
+#else
+#include "simd_portable.h"
+#endif
+
+#endif
