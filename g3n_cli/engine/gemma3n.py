@@ -224,17 +224,9 @@ class _StepBuilder:
 
     def build_ffn(self, layer: int, x: Tensor) -> Tensor:
         """Gated FFN, its gate cut off in sparse layers. Source: ``Gemma3nTextMLP``."""
-        g, w, multiply = self.g, self.w, self.products.build
-        gate = multiply(w.of(layer, "ffn_gate"), x)
-        if (z := self.hp.sparsity[layer]) is not None:
-            # The variance as mean of squares less square of the mean: subtracting a mean from all
-            # values of a row first costs a pass that ggml does one value at a time.
-            mean = g.mean(gate)
-            variance = g.clamp_min(g.sub(g.mean(g.sqr(gate)), g.sqr(mean)), 0.0)
-            cutoff = g.add(mean, g.scale(g.sqrt(variance), z))
-            gate = g.relu(g.sub(gate, cutoff))
-        up = multiply(w.of(layer, "ffn_up"), x)
-        return g.name(multiply(w.of(layer, "ffn_down"), g.geglu(gate, up)), f"ffn_out-{layer}")
+        gate, up, down = (self.w.of(layer, f"ffn_{part}") for part in ("gate", "up", "down"))
+        out = self.products.build_ffn(gate, up, down, x, self.hp.sparsity[layer])
+        return self.g.name(out, f"ffn_out-{layer}")
 
     def build_ple_gate(self, layer: int, state: Tensor, ple: Tensor) -> Tensor:
         """``state`` with the per-layer input added to all streams but the first, in place."""

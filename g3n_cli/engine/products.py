@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from g3n_cli.engine.weights import Weights
-from g3n_cli.ggml.graph import F32, I8, Graph
+from g3n_cli.ggml.graph import F32, I8, Graph, ShapeError
 from g3n_cli.ggml.tensor import Tensor
+from g3n_cli.kernels.library import BLOCK, Kernels
+
+_F32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Activations ``[k, n]`` in 8 bits, in the layout of the kernels."""
+
+    tensor: Tensor
+    k: int
+    n: int
 
 
 class Products:
@@ -17,15 +31,72 @@ class Products:
 
     def __init__(self, graph: Graph, weights: Weights) -> None:
         self._graph, self._weights = graph, weights
-        self._quantized: dict[int, Tensor] = {}
+        self._quantized: dict[int, Quantized] = {}
 
     def build(self, weight: Tensor, x: Tensor) -> Tensor:
-        """``weight · x``: ``[k, m]`` and ``[k, n]`` give ``[m, n]``."""
+        """``weight · x``: ``[k, m]`` and ``[k, n]`` give ``[m, n]``.
+
+        Raises:
+            ShapeError: they do not fit each other, or own kernels cannot read ``x``.
+        """
         kernels = self._weights.kernels_of(weight)
         if kernels is None:
             return self._graph.mul_mat(weight, x)
+        return self._build_product(kernels, weight, self._quantize(kernels, x))
+
+    def build_ffn(
+        self, gate: Tensor, up: Tensor, down: Tensor, x: Tensor, z: float | None
+    ) -> Tensor:
+        """``down · (gelu(cut(gate · x)) * (up · x))``; ``[n_embd, n]`` to the same.
+
+        ``cut`` subtracts from each token's gates their mean and ``z`` standard deviations (of the
+        population) and keeps what is above 0; with ``z`` None it leaves them as they are.
+
+        Source: transformers ``Gemma3nTextMLP``.
+        """
+        kernels = self._weights.kernels_of(down)
+        if not kernels or not all(map(self._weights.kernels_of, (gate, up))):
+            return self._build_plain_ffn(gate, up, down, x, z)
+        if gate.ne != up.ne or up.ne[1] != down.ne[0]:
+            raise ShapeError(f"ffn: {gate!r}, {up!r}, {down!r} do not fit")
+        g, quantized = self._graph, self._quantize(kernels, x)
+        sources: tuple[Tensor, ...] = (quantized.tensor, up, gate)
+        if z is not None:
+            values = self._build_product(kernels, gate, quantized)
+            cutoffs = g.custom(F32, (x.ne[1],), (values,), kernels.cutoff, (z,))
+            sources = (quantized.tensor, up, values, cutoffs)
+        hidden = self._new_quantized(kernels, up.ne[1], quantized.n, sources, kernels.gated)
+        return self._build_product(kernels, down, hidden)
+
+    def _build_plain_ffn(
+        self, gate: Tensor, up: Tensor, down: Tensor, x: Tensor, z: float | None
+    ) -> Tensor:
+        g = self._graph
+        gates = self.build(gate, x)
+        if z is not None:
+            # The variance as mean of squares less square of the mean: subtracting a mean from all
+            # values of a row first costs a pass that ggml does one value at a time.
+            mean = g.mean(gates)
+            variance = g.clamp_min(g.sub(g.mean(g.sqr(gates)), g.sqr(mean)), 0.0)
+            gates = g.relu(g.sub(gates, g.add(mean, g.scale(g.sqrt(variance), z))))
+        return self.build(down, g.geglu(gates, self.build(up, x)))
+
+    def _build_product(self, kernels: Kernels, weight: Tensor, x: Quantized) -> Tensor:
+        if weight.ne[0] != x.k:
+            raise ShapeError(f"product: {weight!r} and activations of {x.k} values do not fit")
+        ne = (weight.ne[1], x.n)
+        return self._graph.custom(F32, ne, (x.tensor, weight), kernels.product)
+
+    def _quantize(self, kernels: Kernels, x: Tensor) -> Quantized:
         if x.ptr not in self._quantized:
-            n_bytes = kernels.count_activation_bytes(x.ne[1], x.ne[0])
-            self._quantized[x.ptr] = self._graph.custom(I8, (n_bytes,), (x,), kernels.quantize)
-        sources = (self._quantized[x.ptr], weight)
-        return self._graph.custom(F32, (weight.ne[1], x.ne[1]), sources, kernels.product)
+            k, n = x.ne[:2]
+            if x.type != F32 or x.nb[0] != _F32_BYTES or x.ne[2:] != (1, 1) or k % BLOCK:
+                raise ShapeError(f"quantize: {x!r} is no matrix of whole blocks of float32")
+            self._quantized[x.ptr] = self._new_quantized(kernels, k, n, (x,), kernels.quantize)
+        return self._quantized[x.ptr]
+
+    def _new_quantized(
+        self, kernels: Kernels, k: int, n: int, sources: tuple[Tensor, ...], function: int
+    ) -> Quantized:
+        ne = (kernels.count_activation_bytes(n, k),)
+        return Quantized(self._graph.custom(I8, ne, sources, function, (float(n),)), k, n)

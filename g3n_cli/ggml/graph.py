@@ -13,6 +13,7 @@ from g3n_cli.ggml.tensor import Tensor
 
 F32, F16, I8, I32, I64 = 0, 1, 24, 26, 27
 _ALL_THREADS = -1
+_N_PARAMS = 6
 
 
 class ShapeError(ValueError):
@@ -41,8 +42,10 @@ class Graph:
         self._ctx = self._context.ptr
         self.ptr: int = self._lib.new_graph_custom(self._ctx, n_nodes, False)
         self._tap_names = tap_names
-        self._counters = np.zeros(n_nodes, np.int64)
-        self._n_counters = 0
+        self._custom_states = np.zeros(
+            n_nodes, [("next", np.int64), ("params", np.float32, _N_PARAMS)]
+        )
+        self._n_custom = 0
         self.taps: dict[str, Tensor] = {}
 
     def close(self) -> None:
@@ -76,21 +79,27 @@ class Graph:
         return tensor
 
     def custom(
-        self, kind: int, ne: tuple[int, ...], sources: tuple[Tensor, ...], function: int
+        self,
+        kind: int,
+        ne: tuple[int, ...],
+        sources: tuple[Tensor, ...],
+        function: int,
+        params: tuple[float, ...] = (),
     ) -> Tensor:
         """A node of ggml type ``kind`` and extents ``ne`` that a C function computes.
 
-        Every thread calls ``function(node, thread, n_threads, counter)``; ``counter`` points to an
-        int64 of the node's own, 0 at first.
+        Every thread calls ``function(node, thread, n_threads, state)``; ``state`` points to memory
+        of the node's own: an int64, 0 at first, and six float32, the first of them ``params``.
         """
-        _require(len(sources) <= MAX_SRC and bool(function), "custom", *sources)
-        counter = self._counters[self._n_counters :].ctypes.data
-        self._n_counters += 1
+        _require(len(sources) <= MAX_SRC and len(params) <= _N_PARAMS, "custom", *sources)
+        state = self._custom_states[self._n_custom :]
+        state["params"][0, : len(params)] = params
+        self._n_custom += 1
         args = (ctypes.c_void_p * len(sources))(*(source.ptr for source in sources))
         extents = (*ne, *[1] * (4 - len(ne)))
         node = self._lib.custom_4d(
             *(self._ctx, kind, *extents),
-            *(args, len(sources), function, _ALL_THREADS, counter),
+            *(args, len(sources), function, _ALL_THREADS, state.ctypes.data),
         )
         return Tensor(node)
 

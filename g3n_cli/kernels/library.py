@@ -14,8 +14,10 @@ FOLDER = Path(__file__).parent
 PANEL = 16
 """Rows of a panel."""
 
-_BLOCK = 32
-_Q4_0 = 2
+BLOCK = 32
+"""Values that share a scale when they are quantized."""
+
+_BLOCK_BYTES = {2: 18}  # Q4_0
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4}
 
 
@@ -27,16 +29,21 @@ class Kernels:
         variant: Its name.
         quantize: Address of the node ``float32 [k, n]`` to activations.
         product: Address of the node activations, matrix to ``float32 [rows, n]``.
+        cutoff: Address of the node gate ``float32 [n_ff, n]`` to ``float32 [n]``; parameter z.
+        gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
+            parameter n.
     """
 
     variant: str
     library: ctypes.CDLL
     quantize: int
     product: int
+    cutoff: int
+    gated: int
 
     def has_panels(self, kind: int, ne: tuple[int, ...]) -> bool:
         """Whether a matrix of ggml type ``kind`` can be stored in panels."""
-        return kind == _Q4_0 and len(ne) == 2 and ne[0] % _BLOCK == 0 and ne[1] % PANEL == 0
+        return kind in _BLOCK_BYTES and len(ne) == 2 and ne[0] % BLOCK == 0 and ne[1] % PANEL == 0
 
     def count_activation_bytes(self, n: int, k: int) -> int:
         """Bytes of ``n`` columns of ``k`` quantized values."""
@@ -48,9 +55,10 @@ class Kernels:
         Raises:
             ValueError: the type has no panels, or the rows do not fill whole ones.
         """
+        has_bytes = len(rows) == n_rows * k // BLOCK * _BLOCK_BYTES.get(kind, 0)
+        if not n_rows or not has_bytes or not self.has_panels(kind, (k, n_rows)):
+            raise ValueError(f"{n_rows} rows of {k} values of type {kind} do not fill panels")
         source = (ctypes.c_uint8 * len(rows)).from_buffer(rows)
-        if not self.has_panels(kind, (k, n_rows)):
-            raise ValueError(f"{n_rows} rows of {k} values of type {kind} have no panels")
         self.library.g3n_pack(kind, to, source, n_rows // PANEL, k)
 
 
@@ -91,6 +99,6 @@ def load_kernels(name: str) -> Kernels | None:
     library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
     address = {
         name: ctypes.cast(getattr(library, f"g3n_{name}"), c_void_p).value or 0
-        for name in ("quantize", "product")
+        for name in ("quantize", "product", "cutoff", "gated")
     }
     return Kernels(variant, library, **address)

@@ -59,6 +59,16 @@ INLINE uint8_t *act_block(const struct activations *a, int64_t tile, int64_t blo
     return a->data + (size_t)(tile * (a->k / BLOCK) + block) * act_block_size(a->width);
 }
 
+INLINE struct matrix matrix_of(const struct tensor *t) {
+    return (struct matrix){t->type, t->ne[1], t->ne[0], t->data};
+}
+
+// What a node has of its own: a counter for `take`, 0 between computations, and constants.
+struct node {
+    int64_t next;
+    float params[6];
+};
+
 struct activations act_of(void *data, int64_t n, int64_t k);
 
 // Quantizes one block of 32 values of token t of a tile.
@@ -67,7 +77,6 @@ void quantize_block(uint8_t *block, int width, int t, const float *x);
 // Products of 32 rows from `row` with tokens first to last - 1, at most MOST_TOKENS of them, tiles whole:
 // c[token - first][row]. Beyond the last row of the matrix, rows repeat earlier ones.
 enum { MOST_TOKENS = 256 };
-struct scratch;
 void product_group(const struct matrix *m, int64_t row, const struct activations *a, int64_t first,
                    int64_t last, float (*c)[GROUP]);
 

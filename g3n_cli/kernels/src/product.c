@@ -161,17 +161,17 @@ int64_t take(int64_t *next, int64_t count, int n_threads) {
     return i;
 }
 
-// Node: dst float32 [rows, n]; src[0] activations, src[1] the matrix in panels; userdata an int64 that is 0.
+// Node: dst float32 [rows, n]; src[0] activations, src[1] the matrix in panels.
 API void g3n_product(struct tensor *dst, int ith, int nth, void *userdata) {
     (void)ith;
     _Alignas(64) float c[MOST_TOKENS][GROUP];
-    const struct tensor *w = dst->src[1];
-    const struct matrix m = {w->type, w->ne[1], w->ne[0], w->data};
+    const struct matrix m = matrix_of(dst->src[1]);
+    struct node *node = userdata;
     const int64_t n = dst->ne[1];
     const struct activations a = act_of(dst->src[0]->data, n, m.k);
     const int64_t n_groups = (m.rows + GROUP - 1) / GROUP;
     const int64_t count = n_groups * ((n + MOST_TOKENS - 1) / MOST_TOKENS);
-    for (int64_t i; (i = take(userdata, count, nth)) < count;) {
+    for (int64_t i; (i = take(&node->next, count, nth)) < count;) {
         const int64_t row = i % n_groups * GROUP, first = i / n_groups * MOST_TOKENS;
         const int64_t last = first + MOST_TOKENS < n ? first + MOST_TOKENS : n;
         const int64_t n_rows = m.rows - row < GROUP ? m.rows - row : GROUP;

@@ -1,0 +1,103 @@
+"""Numpy's answers to what the kernels compute, and a graph to compute it in."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from g3n_cli.engine.products import Products
+from g3n_cli.ggml.backend import CpuBackend
+from g3n_cli.ggml.graph import Graph
+from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
+from g3n_cli.ggml.library import load
+
+Q4_0 = 2
+ROW_BYTES = {Q4_0: lambda k: k // 32 * 18}
+
+
+def make_rows(kind: int, n_rows: int, k: int, seed: int = 0) -> np.ndarray:
+    """Rows as a file holds them, every bit random except that scales are small."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 256, (n_rows, ROW_BYTES[kind](k)), dtype=np.uint8)
+    blocks = rows.reshape(n_rows, -1, 18)
+    scales = rng.normal(0, 0.01, blocks.shape[:2]).astype(np.float16)
+    blocks[:, :, :2] = scales[:, :, None].view(np.uint8)
+    return rows
+
+
+def dequantize(kind: int, rows: np.ndarray) -> np.ndarray:
+    """Rows of a file as float64. Source: ggml's ``dequantize_row_q4_0``."""
+    assert kind == Q4_0
+    blocks = rows.reshape(len(rows), -1, 18)
+    scales = blocks[:, :, :2].copy().view(np.float16).astype(np.float64)
+    nibbles = np.concatenate([blocks[:, :, 2:] & 15, blocks[:, :, 2:] >> 4], axis=2)
+    return ((nibbles.astype(np.float64) - 8) * scales).reshape(len(rows), -1)
+
+
+def quantize(x: np.ndarray) -> np.ndarray:
+    """Activations ``[n, k]`` as 8 bits keep them. Source: ggml's ``quantize_row_q8_0``."""
+    blocks = x.reshape(len(x), -1, 32).astype(np.float32)
+    most = np.abs(blocks).max(axis=2, keepdims=True)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(most > 0, np.float32(127) / most, np.float32(0))
+    scales = (most / np.float32(127)).astype(np.float16).astype(np.float64)
+    return (np.rint(blocks * inverse) * scales).reshape(x.shape)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+
+
+class PanelWeights:
+    """Stands for ``Weights``: matrices in panels of one variant of the kernels."""
+
+    def __init__(self, kernels) -> None:
+        self.kernels = kernels
+        self._context = Context(8)
+        self._buffers = []
+
+    def kernels_of(self, _tensor):
+        return self.kernels
+
+    def add(self, kind: int, rows: np.ndarray, k: int):
+        tensor = self._context.new_tensor(kind, k, len(rows))
+        buffer = Buffer.zeros(rows.nbytes)
+        buffer.place(tensor, 0)
+        self._buffers.append(buffer)
+        self.kernels.pack(kind, tensor.struct.data, rows.reshape(-1).data, len(rows), k)
+        return tensor
+
+    def close(self) -> None:
+        for buffer in self._buffers:
+            buffer.close()
+        self._context.close()
+
+
+@contextmanager
+def products_of(kernels):
+    """``(Products, PanelWeights, Graph)`` of one computation."""
+    graph, weights = Graph(64), PanelWeights(kernels)
+    yield Products(graph, weights), weights, graph
+    graph.close()
+    weights.close()
+
+
+def compute(
+    graph: Graph, out, inputs: dict, n_threads: int = 2, times: int = 1
+) -> list[np.ndarray]:
+    """What a graph computes, each time anew."""
+    graph.output(out)
+    lib = load()
+    found = []
+    with CpuBackend(n_threads) as backend:
+        allocator = lib.gallocr_new(backend.buffer_type)
+        assert lib.gallocr_alloc_graph(allocator, graph.ptr)
+        for _ in range(times):
+            for tensor, values in inputs.items():
+                write_tensor(tensor, values)
+            backend.compute(graph.ptr)
+            found.append(np.empty(out.ne[1::-1], np.float32))
+            read_tensor(out, found[-1])
+        lib.gallocr_free(allocator)
+    return found
