@@ -51,7 +51,7 @@ struct activations {
 // One block of a tile lies in memory as
 //   int8_t  q[8][width][4]   word g of token t: values 4 g to 4 g + 3
 //   float   d[width]         scale
-//   int32_t s[width]         minus the sum of the 32 values
+//   int32_t s[width]         -8 times the sum of the 32 values: what Q4_0's zero of 8 adds
 INLINE size_t act_block_size(int width) { return (size_t)width * (BLOCK + 8); }
 INLINE int act_width(int64_t n) { return n <= 4 ? (int)n : TILE; }
 INLINE int64_t act_n_tiles(int64_t n, int width) { return (n + width - 1) / width; }

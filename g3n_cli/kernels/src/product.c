@@ -32,8 +32,6 @@ INLINE void load_block(bytes w[8], const struct panel *p, int64_t block) {
     }
 }
 
-INLINE int32_t start_of(int32_t minus_sum) { return minus_sum * 8; }
-
 INLINE floats load_scales(const struct panel *p, int64_t block) {
     return floats_load_half(p->scales + block * 32);
 }
@@ -50,16 +48,17 @@ static void unpack(struct scratch *s, const struct panel p[2], int64_t first, in
         }
 }
 
-// Adds to c[0..n_tokens) the products of unpacked blocks with tokens t0 on of a tile.
+// Adds to c[0..n_tokens) the products of unpacked blocks with some tokens of a tile, x being word 0 of
+// the first of them.
 INLINE void multiply(const int n_tokens, const int n_panels, const struct scratch *s, int n_blocks, int j0,
-                     const uint8_t *x, const int width, const int t0, float (*c)[GROUP]) {
+                     const uint8_t *x, const int width, float (*c)[GROUP]) {
     for (int b = 0; b < n_blocks; b++, x += act_block_size(width)) {
-        const int32_t *q = (const int32_t *)x + t0;
-        const float *d = (const float *)x + 8 * width + t0;
-        const int32_t *minus_sum = (const int32_t *)d + width;
+        const int32_t *q = (const int32_t *)x;
+        const float *d = (const float *)x + 8 * width;
+        const int32_t *start = (const int32_t *)d + width;
         dot sum[AT_ONCE_TOKENS][AT_ONCE_PANELS];
         UNROLL for (int t = 0; t < n_tokens; t++)
-            UNROLL for (int j = 0; j < n_panels; j++) sum[t][j] = dot_start(start_of(minus_sum[t]));
+            UNROLL for (int j = 0; j < n_panels; j++) sum[t][j] = dot_start(start[t]);
         UNROLL for (int g = 0; g < 8; g++) {
             bytes w[AT_ONCE_PANELS];
             UNROLL for (int j = 0; j < n_panels; j++) w[j] = bytes_load(s->bytes[b][g][j0 + j]);
@@ -70,10 +69,12 @@ INLINE void multiply(const int n_tokens, const int n_panels, const struct scratc
         UNROLL for (int t = 0; t < n_tokens; t++)
             UNROLL for (int j = 0; j < n_panels; j++) {
                 const floats scale = floats_mul(floats_load(s->scales[b][j0 + j]), floats_set(d[t]));
-                const words total = dot_end(sum[t][j], start_of(minus_sum[t]));
+                const words total = dot_end(sum[t][j], start[t]);
                 float *to = c[t] + (j0 + j) * PANEL;
                 floats_store(to, floats_fma(floats_of(total), scale, floats_load(to)));
             }
+        // Registers are for sums; without this the compiler keeps c in them and spills.
+        __asm__ volatile("" ::: "memory");
     }
 }
 
@@ -83,9 +84,8 @@ static void multiply_tile(const struct scratch *s, int n_blocks, const uint8_t *
     for (int j = 0; j < 2; j += AT_ONCE_PANELS) {
         int t = 0;
         for (; t + AT_ONCE_TOKENS <= n_tokens; t += AT_ONCE_TOKENS)
-            multiply(AT_ONCE_TOKENS, AT_ONCE_PANELS, s, n_blocks, j, x, TILE, t, c + t);
-        for (; t + 2 <= n_tokens; t += 2) multiply(2 < AT_ONCE_TOKENS ? 2 : 1, AT_ONCE_PANELS, s, n_blocks, j, x, TILE, t, c + t);
-        for (; t < n_tokens; t++) multiply(1, AT_ONCE_PANELS, s, n_blocks, j, x, TILE, t, c + t);
+            multiply(AT_ONCE_TOKENS, AT_ONCE_PANELS, s, n_blocks, j, x + t * 4, TILE, c + t);
+        for (; t < n_tokens; t++) multiply(1, AT_ONCE_PANELS, s, n_blocks, j, x + t * 4, TILE, c + t);
     }
 }
 
@@ -117,16 +117,16 @@ INLINE void multiply_direct(const int n, const struct panel *p, const struct act
         UNROLL for (int i = 0; i < 4; i++) __builtin_prefetch(p->quants + b * 256 + 2048 + i * 64);
         const int32_t *q = (const int32_t *)x;
         const float *d = (const float *)x + 8 * n;
-        const int32_t *minus_sum = (const int32_t *)d + n;
+        const int32_t *start = (const int32_t *)d + n;
         bytes w[8];
         load_block(w, p, b);
         const floats scales = load_scales(p, b);
         dot sum[4];
-        UNROLL for (int t = 0; t < n; t++) sum[t] = dot_start(start_of(minus_sum[t]));
+        UNROLL for (int t = 0; t < n; t++) sum[t] = dot_start(start[t]);
         UNROLL for (int g = 0; g < 8; g++)
             UNROLL for (int t = 0; t < n; t++) sum[t] = dot_add(sum[t], w[g], q[g * n + t]);
         UNROLL for (int t = 0; t < n; t++)
-            total[t] = floats_fma(floats_of(dot_end(sum[t], start_of(minus_sum[t]))),
+            total[t] = floats_fma(floats_of(dot_end(sum[t], start[t])),
                                   floats_mul(scales, floats_set(d[t])), total[t]);
     }
     UNROLL for (int t = 0; t < n; t++) floats_store(c[t], total[t]);

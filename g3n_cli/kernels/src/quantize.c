@@ -17,7 +17,7 @@ void quantize_block(uint8_t *block, int width, int t, const float *x) {
     for (int g = 0; g < 8; g++) __builtin_memcpy(block + (g * width + t) * 4, q + g * 4, 4);
     float *d = (float *)(block + width * BLOCK);
     d[t] = half_round(most / 127.0f);
-    ((int32_t *)(d + width))[t] = -(words_sum(q0) + words_sum(q1));
+    ((int32_t *)(d + width))[t] = -8 * (words_sum(q0) + words_sum(q1));
 }
 
 // Node: dst is bytes, src[0] float32 [k, n] whose rows may lie apart.
