@@ -164,7 +164,7 @@ class _StepBuilder:
         g, hp, n = self.g, self.hp, self.shape.n_tokens
         if self.shape.has_rows:
             return self.input("rows", F32, hp.n_embd, n)
-        rows = g.get_rows(self.w["token_embd"], self.input("ids", I32, n))
+        rows = self.products.build_rows(self.w["token_embd"], self.input("ids", I32, n))
         return g.name(g.scale(rows, math.sqrt(hp.n_embd)), "inp_scaled")
 
     def build_ple_rows(self) -> Tensor:
@@ -246,5 +246,5 @@ class _StepBuilder:
         x = g.rms_norm(self.altup.build_exit(state), hp.rms_eps, w["output_norm"])
         g.name(x, "result_norm")
         head = w["output"] if "output" in w else w["token_embd"]
-        capped = g.tanh(g.scale(g.mul_mat(head, x), 1.0 / hp.softcap))
+        capped = g.tanh(g.scale(self.products.build(head, x), 1.0 / hp.softcap))
         return g.scale(capped, hp.softcap)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from g3n_cli.engine.weights import Weights
-from g3n_cli.ggml.graph import F32, I8, Graph, ShapeError
+from g3n_cli.ggml.graph import F32, I8, I32, Graph, ShapeError
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import BLOCK, Kernels
 
@@ -43,6 +43,16 @@ class Products:
         if kernels is None:
             return self._graph.mul_mat(weight, x)
         return self._build_product(kernels, weight, self._quantize(kernels, x))
+
+    def build_rows(self, matrix: Tensor, ids: Tensor) -> Tensor:
+        """Rows ``ids [n]`` (I32) of ``matrix [k, m]`` as float32 ``[k, n]``."""
+        kernels = self._weights.kernels_of(matrix)
+        if kernels is None:
+            return self._graph.get_rows(matrix, ids)
+        if ids.type != I32:
+            raise ShapeError(f"get_rows: {ids!r} are no ids")
+        ne = (matrix.ne[0], ids.ne[0])
+        return self._graph.custom(F32, ne, (ids, matrix), kernels.get_rows)
 
     def build_ffn(
         self, gate: Tensor, up: Tensor, down: Tensor, x: Tensor, z: float | None

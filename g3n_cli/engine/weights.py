@@ -20,8 +20,8 @@ _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
 _MAP_FROM = 32 << 20
 _CHUNK = 1 << 20
-# Read by row as well as multiplied, or used as a view of some of their rows.
-_PLAIN_PREFIXES = ("token_embd", "per_layer", "altup")
+_PLAIN_PREFIXES = ("per_layer", "altup")
+"""Used as views of some of their rows."""
 
 
 class Weights:
@@ -60,9 +60,11 @@ class Weights:
             info.name.removesuffix(".weight"): self._context.new_tensor(info.type, *info.ne)
             for info in infos
         }
-        matrices = [info for info in infos if repack and _is_only_multiplied(info)]
+        matrices = [info for info in infos if repack and _is_matrix(info)]
         in_panels = [i for i in matrices if kernels and kernels.has_panels(i.type, i.ne)]
-        repacked = _choose_repackable(info for info in matrices if info not in set(in_panels))
+        rest = [info for info in matrices if info not in set(in_panels)]
+        # ggml cannot read single rows of what it has repacked.
+        repacked = _choose_repackable(i for i in rest if i.name != "token_embd.weight")
         plain = [info for info in infos if info not in {*in_panels, *repacked}]
         is_rearranged = len(plain) < len(infos)
         copied = [info for info in plain if is_rearranged and info.n_bytes < _MAP_FROM]
@@ -155,7 +157,7 @@ class Weights:
             kernels.pack(info.type, (tensor.struct.data or 0) + first * row, rows, count, k)
 
 
-def _is_only_multiplied(info: TensorInfo) -> bool:
+def _is_matrix(info: TensorInfo) -> bool:
     return len(info.ne) == 2 and not info.name.startswith(_PLAIN_PREFIXES)
 
 

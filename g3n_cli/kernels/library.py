@@ -17,7 +17,6 @@ PANEL = 16
 BLOCK = 32
 """Values that share a scale when they are quantized."""
 
-_BLOCK_BYTES = {2: 18}  # Q4_0
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4}
 
 
@@ -30,6 +29,7 @@ class Kernels:
         quantize: Address of the node ``float32 [k, n]`` to activations.
         product: Address of the node activations, matrix to ``float32 [rows, n]``.
         cutoff: Address of the node gate ``float32 [n_ff, n]`` to ``float32 [n]``; parameter z.
+        get_rows: Address of the node ids ``int32 [n]``, matrix to ``float32 [k, n]``.
         gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
             parameter n.
     """
@@ -39,11 +39,16 @@ class Kernels:
     quantize: int
     product: int
     cutoff: int
+    get_rows: int
     gated: int
 
     def has_panels(self, kind: int, ne: tuple[int, ...]) -> bool:
         """Whether a matrix of ggml type ``kind`` can be stored in panels."""
-        return kind in _BLOCK_BYTES and len(ne) == 2 and ne[0] % BLOCK == 0 and ne[1] % PANEL == 0
+        return len(ne) == 2 and ne[1] % PANEL == 0 and self.count_row_bytes(kind, ne[0]) > 0
+
+    def count_row_bytes(self, kind: int, k: int) -> int:
+        """Bytes of a row of ``k`` values of ggml type ``kind``; 0 if it has no panels."""
+        return int(self.library.g3n_row_bytes(kind, k))
 
     def count_activation_bytes(self, n: int, k: int) -> int:
         """Bytes of ``n`` columns of ``k`` quantized values."""
@@ -55,8 +60,8 @@ class Kernels:
         Raises:
             ValueError: the type has no panels, or the rows do not fill whole ones.
         """
-        has_bytes = len(rows) == n_rows * k // BLOCK * _BLOCK_BYTES.get(kind, 0)
-        if not n_rows or not has_bytes or not self.has_panels(kind, (k, n_rows)):
+        n_bytes = n_rows * self.count_row_bytes(kind, k)
+        if not 0 < n_bytes == len(rows) or n_rows % PANEL:
             raise ValueError(f"{n_rows} rows of {k} values of type {kind} do not fill panels")
         source = (ctypes.c_uint8 * len(rows)).from_buffer(rows)
         self.library.g3n_pack(kind, to, source, n_rows // PANEL, k)
@@ -96,9 +101,12 @@ def load_kernels(name: str) -> Kernels | None:
     c_long, c_int, c_void_p = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
     library.g3n_activation_bytes.argtypes = [c_long, c_long]
     library.g3n_activation_bytes.restype = c_long
+    library.g3n_row_bytes.argtypes = [c_int, c_long]
+    library.g3n_row_bytes.restype = c_long
+    library.g3n_pack.restype = None
     library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
     address = {
         name: ctypes.cast(getattr(library, f"g3n_{name}"), c_void_p).value or 0
-        for name in ("quantize", "product", "cutoff", "gated")
+        for name in ("quantize", "product", "cutoff", "get_rows", "gated")
     }
     return Kernels(variant, library, **address)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import numpy as np
+from gguf import GGML_QUANT_SIZES
+from gguf.quants import dequantize as gguf_dequantize
 
 from g3n_cli.engine.products import Products
 from g3n_cli.ggml.backend import CpuBackend
@@ -12,27 +14,31 @@ from g3n_cli.ggml.graph import Graph
 from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 
-Q4_0 = 2
-ROW_BYTES = {Q4_0: lambda k: k // 32 * 18}
+Q4_0, Q8_0, Q4_K, Q5_K, Q6_K = 2, 8, 12, 13, 14
+TYPES = {Q4_0: "Q4_0", Q8_0: "Q8_0", Q4_K: "Q4_K", Q5_K: "Q5_K", Q6_K: "Q6_K"}
+SCALES = {  # offsets of the halves in a block, and how large a value they scale
+    Q4_0: {0: 8},
+    Q8_0: {0: 128},
+    Q4_K: {0: 63 * 15, 2: 63},
+    Q5_K: {0: 63 * 31, 2: 63},
+    Q6_K: {208: 128 * 32},
+}
 
 
 def make_rows(kind: int, n_rows: int, k: int, seed: int = 0) -> np.ndarray:
-    """Rows as a file holds them, every bit random except that scales are small."""
+    """Rows as a file holds them, every bit random except that values stay below about 0.1."""
+    n_values, n_bytes = GGML_QUANT_SIZES[kind]
     rng = np.random.default_rng(seed)
-    rows = rng.integers(0, 256, (n_rows, ROW_BYTES[kind](k)), dtype=np.uint8)
-    blocks = rows.reshape(n_rows, -1, 18)
-    scales = rng.normal(0, 0.01, blocks.shape[:2]).astype(np.float16)
-    blocks[:, :, :2] = scales[:, :, None].view(np.uint8)
-    return rows
+    blocks = rng.integers(0, 256, (n_rows, k // n_values, n_bytes), dtype=np.uint8)
+    for offset, largest in SCALES[kind].items():
+        scales = rng.normal(0, 0.1 / largest, blocks.shape[:2]).astype(np.float16)
+        blocks[:, :, offset : offset + 2] = scales[:, :, None].view(np.uint8)
+    return blocks.reshape(n_rows, -1)
 
 
 def dequantize(kind: int, rows: np.ndarray) -> np.ndarray:
-    """Rows of a file as float64. Source: ggml's ``dequantize_row_q4_0``."""
-    assert kind == Q4_0
-    blocks = rows.reshape(len(rows), -1, 18)
-    scales = blocks[:, :, :2].copy().view(np.float16).astype(np.float64)
-    nibbles = np.concatenate([blocks[:, :, 2:] & 15, blocks[:, :, 2:] >> 4], axis=2)
-    return ((nibbles.astype(np.float64) - 8) * scales).reshape(len(rows), -1)
+    """Rows of a file as float64, by the gguf package."""
+    return gguf_dequantize(rows, kind).astype(np.float64)
 
 
 def quantize(x: np.ndarray) -> np.ndarray:

@@ -4,9 +4,9 @@ import pytest
 from g3n_cli.errors import UsageError
 from g3n_cli.kernels.build import CompilerError, build, find_compiler
 from g3n_cli.kernels.library import find_variants, load_kernels
-from tests.kernels.references import Q4_0, make_rows
+from tests.kernels.references import Q4_0, Q4_K, make_rows
 
-Q8_0 = 8
+F16 = 1
 
 
 def test_the_portable_variant_runs_everywhere():
@@ -26,7 +26,14 @@ def test_an_unknown_variant_names_those_that_run():
 
 @pytest.mark.parametrize(
     ("kind", "ne"),
-    [(Q8_0, (64, 32)), (Q4_0, (48, 32)), (Q4_0, (64, 24)), (Q4_0, (64, 32, 2)), (Q4_0, (64,))],
+    [
+        (F16, (64, 32)),
+        (Q4_K, (32, 32)),
+        (Q4_0, (48, 32)),
+        (Q4_0, (64, 24)),
+        (Q4_0, (64, 32, 2)),
+        (Q4_0, (64,)),
+    ],
 )
 def test_what_has_no_panels_is_said_to_have_none(kind, ne):
     assert not load_kernels("own").has_panels(kind, ne)

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from gguf import GGML_QUANT_SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g3n_cli.ggml.graph import F16, F32, ShapeError
+from g3n_cli.ggml.graph import F16, F32, I32, ShapeError
 from g3n_cli.kernels.library import find_variants, load_kernels
 from tests.kernels.references import (
     Q4_0,
+    Q8_0,
+    SCALES,
+    TYPES,
     compute,
     dequantize,
     gelu,
@@ -28,10 +32,10 @@ def make_x(n, k, seed=1):
     return np.random.default_rng(seed).standard_normal((n, k), dtype=np.float32)
 
 
-def multiply(variant, rows, x, **options):
+def multiply(variant, rows, x, kind=Q4_0, **options):
     with products_of(load_kernels(variant)) as (products, weights, graph):
         given = graph.input("x", F32, x.shape[1], len(x))
-        out = products.build(weights.add(Q4_0, rows, x.shape[1]), given)
+        out = products.build(weights.add(kind, rows, x.shape[1]), given)
         return compute(graph, out, {given: x}, **options)
 
 
@@ -40,37 +44,67 @@ def assert_near(found, wanted):
 
 
 @pytest.mark.parametrize("n", EDGES)
-@pytest.mark.parametrize(("n_rows", "k"), [(16, 32), (48, 96), (272, 544), (32, 2048)])
-def test_products_equal_those_of_the_quantized_operands(variant, n_rows, k, n):
-    rows, x = make_rows(Q4_0, n_rows, k), make_x(n, k)
-    (found,) = multiply(variant, rows, x)
-    assert_near(found, quantize(x) @ dequantize(Q4_0, rows).T)
+@pytest.mark.parametrize(
+    ("kind", "n_rows", "k"),
+    [
+        *((kind, n_rows, k) for kind in (Q4_0, Q8_0) for n_rows, k in ((16, 32), (272, 544))),
+        *((kind, 48, 768) for kind in TYPES),
+    ],
+)
+def test_products_equal_those_of_the_quantized_operands(variant, kind, n_rows, k, n):
+    rows, x = make_rows(kind, n_rows, k), make_x(n, k)
+    (found,) = multiply(variant, rows, x, kind)
+    assert_near(found, quantize(x) @ dequantize(kind, rows).T)
 
 
-@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("kind", TYPES, ids=TYPES.get)
+def test_rows_of_a_matrix_in_panels_can_be_read(variant, kind):
+    rows, ids = make_rows(kind, 48, 512), np.array([0, 47, 17, 17, 31], np.int32)
+    with products_of(load_kernels(variant)) as (products, weights, graph):
+        given = graph.input("ids", I32, len(ids))
+        out = products.build_rows(weights.add(kind, rows, 512), given)
+        (found,) = compute(graph, out, {given: ids})
+    wanted = dequantize(kind, rows)[ids]
+    assert np.abs(found - wanted).max() <= 1e-6 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=TYPES.get)
+@settings(deadline=None, max_examples=40)
 @given(
     n_panels=st.integers(1, 9),
-    n_blocks=st.integers(1, 40),
+    n_blocks=st.integers(1, 5),
     n=st.integers(1, 70),
     n_threads=st.integers(1, 4),
     scale=st.sampled_from([1e-30, 1e-3, 1.0, 1e4]),
     seed=st.integers(0, 1000),
 )
-def test_any_shape_and_number_of_threads(variant, n_panels, n_blocks, n, n_threads, scale, seed):
-    rows = make_rows(Q4_0, n_panels * 16, n_blocks * 32, seed)
-    x = make_x(n, n_blocks * 32, seed) * np.float32(scale)
-    (found,) = multiply(variant, rows, x, n_threads=n_threads)
-    wanted = quantize(x) @ dequantize(Q4_0, rows).T
+def test_any_shape_and_number_of_threads(
+    variant, kind, n_panels, n_blocks, n, n_threads, scale, seed
+):
+    k = n_blocks * 256
+    rows = make_rows(kind, n_panels * 16, k, seed)
+    x = make_x(n, k, seed) * np.float32(scale)
+    (found,) = multiply(variant, rows, x, kind, n_threads=n_threads)
+    wanted = quantize(x) @ dequantize(kind, rows).T
     assert np.abs(found - wanted).max() <= TOLERANCE * max(scale, np.abs(wanted).max())
 
 
-def test_the_largest_values_do_not_overflow(variant):
-    rows = np.full((32, 18 * 64), 0x0F, np.uint8)
-    rows.reshape(32, -1, 18)[:, :, :2] = np.frombuffer(np.float16(1), np.uint8)
-    x = np.where(np.arange(2048) % 32 < 16, np.float32(1), np.float32(-1))
-    for values in (np.tile(x, (9, 1)), -np.tile(x, (9, 1))):
-        (found,) = multiply(variant, rows, values)
-        assert_near(found, quantize(values) @ dequantize(Q4_0, rows).T)
+@pytest.mark.parametrize("kind", TYPES, ids=TYPES.get)
+@pytest.mark.parametrize("byte", [0x00, 0x0F, 0x7F, 0x80, 0xFF])
+def test_the_largest_values_do_not_overflow(variant, kind, byte):
+    n_bytes = GGML_QUANT_SIZES[kind][1]
+    rows = np.full((32, 2, n_bytes), byte, np.uint8)
+    for offset in SCALES[kind]:
+        rows[:, :, offset : offset + 2] = np.frombuffer(np.float16(1), np.uint8)
+    rows = rows.reshape(32, -1)
+    k = dequantize(kind, rows).shape[1]
+    signs = np.where(np.arange(k) % 32 < 16, np.float32(1), np.float32(-1))
+    for x in (np.ones(k, np.float32), signs, -signs):
+        values = np.tile(x, (9, 1))
+        (found,) = multiply(variant, rows, values, kind)
+        matrix = dequantize(kind, rows)
+        size = (np.abs(values) @ np.abs(matrix).T).max()  # of what may cancel out
+        assert np.abs(found - quantize(values) @ matrix.T).max() <= TOLERANCE * size
 
 
 def test_zeros_give_zeros(variant):

@@ -32,7 +32,20 @@ struct tensor {
 };
 
 // ggml's numbers of the types that have panels.
-enum { TYPE_Q4_0 = 2 };
+enum { TYPE_Q4_0 = 2, TYPE_Q8_0 = 8, TYPE_Q4_K = 12, TYPE_Q5_K = 13, TYPE_Q6_K = 14 };
+
+// Bytes of a row's 32 values (times 8 for the types with blocks of 256, whose shares are not whole); 0 if the
+// type has no panels.
+INLINE int64_t row_bytes(int type, int64_t k) {
+    switch (type) {
+    case TYPE_Q4_0: return k / 32 * 18;
+    case TYPE_Q8_0: return k / 32 * 34;
+    case TYPE_Q4_K: return k / 256 * 144;
+    case TYPE_Q5_K: return k / 256 * 176;
+    case TYPE_Q6_K: return k / 256 * 210;
+    default: return 0;
+    }
+}
 
 // A matrix in panels.
 struct matrix {
@@ -51,8 +64,9 @@ struct activations {
 // One block of a tile lies in memory as
 //   int8_t  q[8][width][4]   word g of token t: values 4 g to 4 g + 3
 //   float   d[width]         scale
-//   int32_t s[width]         -8 times the sum of the 32 values: what Q4_0's zero of 8 adds
-INLINE size_t act_block_size(int width) { return (size_t)width * (BLOCK + 8); }
+//   float   ds[width]        scale times the sum of the 32 values
+//   int32_t z[2][width]      -8 times the sum, of all values and of the first 16: what a zero of 8 adds
+INLINE size_t act_block_size(int width) { return (size_t)width * (BLOCK + 16); }
 INLINE int act_width(int64_t n) { return n <= 4 ? (int)n : TILE; }
 INLINE int64_t act_n_tiles(int64_t n, int width) { return (n + width - 1) / width; }
 INLINE uint8_t *act_block(const struct activations *a, int64_t tile, int64_t block) {

@@ -1,26 +1,149 @@
-// Matrices from the rows of a file to panels of 16 rows; a panel takes the bytes of its rows.
+// Matrices from the rows of a file to panels of 16 rows; panels.h says how they lie there.
 #include <string.h>
 
-#include "g3n.h"
+#include "panels.h"
 
-// Q4_0, a panel: k / 32 blocks of 256 bytes of nibbles, then k / 32 times 16 scales. In a block, vector
-// v holds bytes 4 v to 4 v + 3 of each row's 16: values 4 v and on below, 16 + 4 v and on above.
+enum { D4 = 18, D8 = 34 };
+
 static void pack_q4_0(uint8_t *to, const uint8_t *from, int64_t k) {
-    enum { FROM_BLOCK = 18 };
     const int64_t n_blocks = k / BLOCK;
     uint8_t *scales = to + n_blocks * 256;
     for (int64_t b = 0; b < n_blocks; b++)
         for (int r = 0; r < PANEL; r++) {
-            const uint8_t *block = from + (r * n_blocks + b) * FROM_BLOCK;
+            const uint8_t *block = from + (r * n_blocks + b) * D4;
             memcpy(scales + (b * PANEL + r) * 2, block, 2);
             for (int v = 0; v < 4; v++) memcpy(to + b * 256 + v * 64 + r * 4, block + 2 + v * 4, 4);
         }
 }
 
-// Packs `n_panels` panels; returns 0, or -1 for a type that has none.
-API int g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, int64_t k) {
-    if (type != TYPE_Q4_0) return -1;
-    const int64_t size = PANEL * (k / BLOCK) * 18;
-    for (int64_t p = 0; p < n_panels; p++) pack_q4_0(to + p * size, from + p * size, k);
-    return 0;
+static void pack_q8_0(uint8_t *to, const uint8_t *from, int64_t k) {
+    const int64_t n_blocks = k / BLOCK;
+    uint8_t *scales = to + n_blocks * 512;
+    for (int64_t b = 0; b < n_blocks; b++)
+        for (int r = 0; r < PANEL; r++) {
+            const uint8_t *block = from + (r * n_blocks + b) * D8;
+            memcpy(scales + (b * PANEL + r) * 2, block, 2);
+            for (int v = 0; v < 8; v++) {
+                uint32_t word;
+                memcpy(&word, block + 2 + v * 4, 4);
+                word ^= 0x80808080;
+                memcpy(to + b * 512 + v * 64 + r * 4, &word, 4);
+            }
+        }
+}
+
+// The 32 low parts of sub-block j of a row's block of 256, four values a word, four bits a value; `fours` are the
+// file's. Source of this and of `rest_of`: ggml's dequantize_row_q4_K, _q5_K, _q6_K.
+INLINE void nibbles_of(const int type, uint32_t to[8], const uint8_t *fours, int j) {
+    const int at = type == TYPE_Q6_K ? j / 4 * 64 + j % 2 * 32 : j / 2 * 32;
+    const int shift = 4 * (type == TYPE_Q6_K ? j / 2 % 2 : j % 2);
+    memcpy(to, fours + at, 32);
+    for (int v = 0; v < 8; v++) to[v] = to[v] >> shift & 0x0f0f0f0f;
+}
+
+// What of the values lies above their four bits: one bit of Q5_K, two of Q6_K.
+INLINE void rest_of(const int type, uint32_t to[8], const uint8_t *rest, int j) {
+    memcpy(to, rest + (type == TYPE_Q6_K ? j / 4 * 32 : 0), 32);
+    for (int v = 0; v < 8; v++)
+        to[v] = type == TYPE_Q6_K ? to[v] >> 2 * (j % 4) & 0x03030303 : to[v] >> j & 0x01010101;
+}
+
+// Packs a block of 256 of row r of a panel.
+INLINE void pack_long_block(const int type, uint8_t *to, const uint8_t *from, int r) {
+    const uint8_t *rest = type == TYPE_Q6_K ? from + 128 : from + 16;
+    const uint8_t *fours = type == TYPE_Q6_K ? from : type == TYPE_Q5_K ? from + 48 : from + 16;
+    uint8_t *more = to + NIBBLES;
+    for (int j = 0; j < 8; j++) {
+        uint32_t x[8];
+        nibbles_of(type, x, fours, j);
+        for (int v = 0; v < 4; v++) {
+            const uint32_t word = x[v] | x[v + 4] << 4;
+            memcpy(to + j * 256 + v * 64 + r * 4, &word, 4);
+        }
+        if (type == TYPE_Q4_K) continue;
+        rest_of(type, x, rest, j);
+        if (type == TYPE_Q5_K) {
+            uint32_t word = 0;
+            for (int g = 0; g < 8; g++) word |= x[g] << g;
+            memcpy(more + j * 64 + r * 4, &word, 4);
+            continue;
+        }
+        for (int h = 0; h < 2; h++) {
+            uint32_t word = 0;
+            for (int g = 0; g < 4; g++) word |= x[4 * h + g] << 2 * g;
+            memcpy(more + (2 * j + h) * 64 + r * 4, &word, 4);
+        }
+    }
+    if (type == TYPE_Q6_K) {
+        for (int i = 0; i < 16; i++) more[PAIRS + i * 16 + r] = from[192 + i];
+        memcpy(more + PAIRS + HEADER + r * 2, from + 208, 2);
+        return;
+    }
+    if (type == TYPE_Q5_K) more += FIFTHS;
+    memcpy(more + r * 2, from, 2);
+    memcpy(more + 32 + r * 2, from + 2, 2);
+    for (int i = 0; i < 3; i++) memcpy(more + 64 + i * 64 + r * 4, from + 4 + i * 4, 4);
+}
+
+INLINE void pack_long(const int type, uint8_t *to, const uint8_t *from, int64_t k) {
+    const int64_t n_blocks = k / LONG_BLOCK, size = row_bytes(type, LONG_BLOCK);
+    for (int64_t b = 0; b < n_blocks; b++)
+        for (int r = 0; r < PANEL; r++)
+            pack_long_block(type, to + b * PANEL * size, from + (r * n_blocks + b) * size, r);
+}
+
+// Packs `n_panels` panels of rows of k values.
+API void g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, int64_t k) {
+    const int64_t size = PANEL * row_bytes(type, k);
+    for (int64_t p = 0; p < n_panels; p++, to += size, from += size) {
+        switch (type) {
+        case TYPE_Q4_0: pack_q4_0(to, from, k); break;
+        case TYPE_Q8_0: pack_q8_0(to, from, k); break;
+        case TYPE_Q4_K: pack_long(TYPE_Q4_K, to, from, k); break;
+        case TYPE_Q5_K: pack_long(TYPE_Q5_K, to, from, k); break;
+        default: pack_long(TYPE_Q6_K, to, from, k);
+        }
+    }
+}
+
+// Bytes of a row of k values, 0 if its type has no panels or k is not whole blocks.
+API int64_t g3n_row_bytes(int type, int64_t k) {
+    return k % (is_long(type) ? LONG_BLOCK : BLOCK) ? 0 : row_bytes(type, k);
+}
+
+INLINE void get_block(const int type, const struct matrix *m, int64_t row, int64_t block, float *to) {
+    const struct panel p = panel_of(type, m, row / PANEL * PANEL);
+    const int lane = (int)(row % PANEL);
+    _Alignas(64) uint8_t values[8][64];
+    float scales[2][PANEL];
+    bytes w[8];
+    floats s[2] = {floats_set(0), floats_set(0)};
+    load_block(type, w, &p, block);
+    load_scales(type, s, &p, block);
+    for (int v = 0; v < 8; v++) bytes_store(values[v], w[v]);
+    for (int i = 0; i < 2; i++) floats_store(scales[i], s[i]);
+    for (int i = 0; i < BLOCK; i++) {
+        const float scale = scales[n_parts(type) == 2 ? i / 16 : 0][lane];
+        const int value = values[i / 4][lane * 4 + i % 4] - zero_of(type);
+        to[i] = scale * (float)value - (has_minimum(type) ? scales[1][lane] : 0.0f);
+    }
+}
+
+// Node: dst float32 [k, n], rows src[0] (int32 [n]) of the matrix src[1].
+API void g3n_get_rows(struct tensor *dst, int ith, int nth, void *userdata) {
+    (void)userdata;
+    const struct matrix m = matrix_of(dst->src[1]);
+    const int64_t n_blocks = m.k / BLOCK, count = dst->ne[1] * n_blocks;
+    for (int64_t i = count * ith / nth; i < count * (ith + 1) / nth; i++) {
+        const int64_t t = i / n_blocks, b = i % n_blocks;
+        const int64_t row = ((const int32_t *)dst->src[0]->data)[t];
+        float *to = (float *)((char *)dst->data + t * dst->nb[1]) + b * BLOCK;
+        switch (m.type) {
+        case TYPE_Q4_0: get_block(TYPE_Q4_0, &m, row, b, to); break;
+        case TYPE_Q8_0: get_block(TYPE_Q8_0, &m, row, b, to); break;
+        case TYPE_Q4_K: get_block(TYPE_Q4_K, &m, row, b, to); break;
+        case TYPE_Q5_K: get_block(TYPE_Q5_K, &m, row, b, to); break;
+        default: get_block(TYPE_Q6_K, &m, row, b, to);
+        }
+    }
 }

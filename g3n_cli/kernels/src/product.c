@@ -2,105 +2,86 @@
 //
 // For many tokens, 32 rows times 512 values are unpacked to bytes once and multiplied by all tokens; for up
 // to four tokens (decoding), each vector is unpacked in registers and every weight is read once.
-#include "simd.h"
+#include "panels.h"
 
 enum { CHUNK = 16 };  // blocks unpacked at a time
 
 struct scratch {
     _Alignas(64) uint8_t bytes[CHUNK][8][2][64];
-    _Alignas(64) float scales[CHUNK][2][PANEL];
+    _Alignas(64) float scales[CHUNK][2][2][PANEL];  // of each panel: as load_scales gives them
 };
-
-// ------------------------------------------------------------------------------------------ one type
-
-struct panel {
-    const uint8_t *quants, *scales;
-};
-
-INLINE struct panel panel_of(const struct matrix *m, int64_t row) {
-    const int64_t n_blocks = m->k / BLOCK;
-    const uint8_t *quants = m->data + row / PANEL * n_blocks * 288;
-    return (struct panel){quants, quants + n_blocks * 256};
-}
-
-// The 8 vectors of a block: unsigned, 8 above the value.
-INLINE void load_block(bytes w[8], const struct panel *p, int64_t block) {
-    UNROLL for (int v = 0; v < 4; v++) {
-        const bytes x = bytes_load(p->quants + block * 256 + v * 64);
-        w[v] = bytes_low(x);
-        w[v + 4] = bytes_high(x);
-    }
-}
-
-INLINE floats load_scales(const struct panel *p, int64_t block) {
-    return floats_load_half(p->scales + block * 32);
-}
 
 // ---------------------------------------------------------------------------------------- many tokens
 
-static void unpack(struct scratch *s, const struct panel p[2], int64_t first, int n_blocks) {
+INLINE void unpack(const int type, struct scratch *s, const struct panel p[2], int64_t first, int n_blocks) {
     for (int b = 0; b < n_blocks; b++)
         UNROLL for (int j = 0; j < 2; j++) {
             bytes w[8];
-            load_block(w, &p[j], first + b);
+            floats scale[2];
+            load_block(type, w, &p[j], first + b);
             UNROLL for (int g = 0; g < 8; g++) bytes_store(s->bytes[b][g][j], w[g]);
-            floats_store(s->scales[b][j], load_scales(&p[j], first + b));
+            load_scales(type, scale, &p[j], first + b);
+            floats_store(s->scales[b][j][0], scale[0]);
+            if (n_parts(type) == 2 || has_minimum(type)) floats_store(s->scales[b][j][1], scale[1]);
         }
 }
 
 // Adds to c[0..n_tokens) the products of unpacked blocks with some tokens of a tile, x being word 0 of
 // the first of them.
-INLINE void multiply(const int n_tokens, const int n_panels, const struct scratch *s, int n_blocks, int j0,
+INLINE void multiply(const int type, const int n_tokens, const struct scratch *s, int n_blocks, int j0,
                      const uint8_t *x, const int width, float (*c)[GROUP]) {
+    const int n_panels = AT_ONCE_PANELS, n_words = 8 / n_parts(type);
     for (int b = 0; b < n_blocks; b++, x += act_block_size(width)) {
         const int32_t *q = (const int32_t *)x;
-        const float *d = (const float *)x + 8 * width;
-        const int32_t *start = (const int32_t *)d + width;
-        dot sum[AT_ONCE_TOKENS][AT_ONCE_PANELS];
-        UNROLL for (int t = 0; t < n_tokens; t++)
-            UNROLL for (int j = 0; j < n_panels; j++) sum[t][j] = dot_start(start[t]);
-        UNROLL for (int g = 0; g < 8; g++) {
-            bytes w[AT_ONCE_PANELS];
-            UNROLL for (int j = 0; j < n_panels; j++) w[j] = bytes_load(s->bytes[b][g][j0 + j]);
+        const float *d = (const float *)x + 8 * width, *ds = d + width;
+        const int32_t *z = (const int32_t *)(ds + width);
+        UNROLL for (int part = 0; part < n_parts(type); part++) {
+            dot sum[AT_ONCE_TOKENS][AT_ONCE_PANELS];
             UNROLL for (int t = 0; t < n_tokens; t++)
                 UNROLL for (int j = 0; j < n_panels; j++)
-                    sum[t][j] = dot_add(sum[t][j], w[j], q[g * width + t]);
-        }
-        UNROLL for (int t = 0; t < n_tokens; t++)
-            UNROLL for (int j = 0; j < n_panels; j++) {
-                const floats scale = floats_mul(floats_load(s->scales[b][j0 + j]), floats_set(d[t]));
-                const words total = dot_end(sum[t][j], start[t]);
-                float *to = c[t] + (j0 + j) * PANEL;
-                floats_store(to, floats_fma(floats_of(total), scale, floats_load(to)));
+                    sum[t][j] = dot_start(start_of(type, part, z + t, width));
+            UNROLL for (int g = part * n_words; g < (part + 1) * n_words; g++) {
+                bytes w[AT_ONCE_PANELS];
+                UNROLL for (int j = 0; j < n_panels; j++) w[j] = bytes_load(s->bytes[b][g][j0 + j]);
+                UNROLL for (int t = 0; t < n_tokens; t++)
+                    UNROLL for (int j = 0; j < n_panels; j++)
+                        sum[t][j] = add_bytes(type, sum[t][j], w[j], q[g * width + t]);
             }
+            UNROLL for (int t = 0; t < n_tokens; t++)
+                UNROLL for (int j = 0; j < n_panels; j++) {
+                    const float(*scales)[PANEL] = s->scales[b][j0 + j];
+                    const floats scale = floats_mul(floats_load(scales[part]), floats_set(d[t]));
+                    const words total = end_bytes(type, sum[t][j], start_of(type, part, z + t, width));
+                    float *to = c[t] + (j0 + j) * PANEL;
+                    floats y = floats_fma(floats_of(total), scale, floats_load(to));
+                    if (has_minimum(type)) y = floats_fnma(floats_load(scales[1]), floats_set(ds[t]), y);
+                    floats_store(to, y);
+                }
+        }
         // Registers are for sums; without this the compiler keeps c in them and spills.
         __asm__ volatile("" ::: "memory");
     }
 }
 
-// As `multiply`, for any number of a tile's tokens and both panels.
-static void multiply_tile(const struct scratch *s, int n_blocks, const uint8_t *x, int n_tokens,
-                          float (*c)[GROUP]) {
-    for (int j = 0; j < 2; j += AT_ONCE_PANELS) {
-        int t = 0;
-        for (; t + AT_ONCE_TOKENS <= n_tokens; t += AT_ONCE_TOKENS)
-            multiply(AT_ONCE_TOKENS, AT_ONCE_PANELS, s, n_blocks, j, x + t * 4, TILE, c + t);
-        for (; t < n_tokens; t++) multiply(1, AT_ONCE_PANELS, s, n_blocks, j, x + t * 4, TILE, c + t);
-    }
-}
-
-static void multiply_many(const struct panel p[2], const struct activations *a, int64_t first,
-                          int64_t last, float (*c)[GROUP]) {
+INLINE void multiply_many(const int type, const struct panel p[2], const struct activations *a,
+                          int64_t first, int64_t last, float (*c)[GROUP]) {
     struct scratch s;
     const int64_t n_blocks = a->k / BLOCK;
     for (int64_t t = 0; t < last - first; t++)
         for (int j = 0; j < GROUP; j += PANEL) floats_store(c[t] + j, floats_set(0));
     for (int64_t b = 0; b < n_blocks; b += CHUNK) {
         const int count = (int)(n_blocks - b < CHUNK ? n_blocks - b : CHUNK);
-        unpack(&s, p, b, count);
-        for (int64_t t = first; t < last; t += TILE) {
-            const int n_tokens = (int)(last - t < TILE ? last - t : TILE);
-            multiply_tile(&s, count, act_block(a, t / TILE, b), n_tokens, c + (t - first));
+        unpack(type, &s, p, b, count);
+        for (int64_t tile = first; tile < last; tile += TILE) {
+            const uint8_t *x = act_block(a, tile / TILE, b);
+            const int n_tokens = (int)(last - tile < TILE ? last - tile : TILE);
+            float(*to)[GROUP] = c + (tile - first);
+            for (int j = 0; j < 2; j += AT_ONCE_PANELS) {
+                int t = 0;
+                for (; t + AT_ONCE_TOKENS <= n_tokens; t += AT_ONCE_TOKENS)
+                    multiply(type, AT_ONCE_TOKENS, &s, count, j, x + t * 4, TILE, to + t);
+                for (; t < n_tokens; t++) multiply(type, 1, &s, count, j, x + t * 4, TILE, to + t);
+            }
         }
     }
 }
@@ -108,52 +89,85 @@ static void multiply_many(const struct panel p[2], const struct activations *a, 
 // ----------------------------------------------------------------------------------------- few tokens
 
 // One panel with all of 1 to 4 tokens.
-INLINE void multiply_direct(const int n, const struct panel *p, const struct activations *a,
+INLINE void multiply_direct(const int type, const int n, const struct panel *p, const struct activations *a,
                             float (*c)[GROUP]) {
+    const int n_words = 8 / n_parts(type);
+    const int64_t ahead = 2048, step = row_bytes(type, LONG_BLOCK) * PANEL / 8;
     const uint8_t *x = a->data;
-    floats total[4];
-    UNROLL for (int t = 0; t < n; t++) total[t] = floats_set(0);
+    floats y[4];
+    UNROLL for (int t = 0; t < n; t++) y[t] = floats_set(0);
     for (int64_t b = 0; b < a->k / BLOCK; b++, x += act_block_size(n)) {
-        UNROLL for (int i = 0; i < 4; i++) __builtin_prefetch(p->quants + b * 256 + 2048 + i * 64);
+        for (int64_t i = 0; i < step; i += 64) __builtin_prefetch(p->data + b * step + ahead + i);
         const int32_t *q = (const int32_t *)x;
-        const float *d = (const float *)x + 8 * n;
-        const int32_t *start = (const int32_t *)d + n;
+        const float *d = (const float *)x + 8 * n, *ds = d + n;
+        const int32_t *z = (const int32_t *)(ds + n);
         bytes w[8];
-        load_block(w, p, b);
-        const floats scales = load_scales(p, b);
-        dot sum[4];
-        UNROLL for (int t = 0; t < n; t++) sum[t] = dot_start(start[t]);
-        UNROLL for (int g = 0; g < 8; g++)
-            UNROLL for (int t = 0; t < n; t++) sum[t] = dot_add(sum[t], w[g], q[g * n + t]);
-        UNROLL for (int t = 0; t < n; t++)
-            total[t] = floats_fma(floats_of(dot_end(sum[t], start[t])),
-                                  floats_mul(scales, floats_set(d[t])), total[t]);
+        floats scale[2];
+        load_block(type, w, p, b);
+        load_scales(type, scale, p, b);
+        UNROLL for (int part = 0; part < n_parts(type); part++) {
+            dot sum[4];
+            UNROLL for (int t = 0; t < n; t++) sum[t] = dot_start(start_of(type, part, z + t, n));
+            UNROLL for (int g = part * n_words; g < (part + 1) * n_words; g++)
+                UNROLL for (int t = 0; t < n; t++) sum[t] = add_bytes(type, sum[t], w[g], q[g * n + t]);
+            UNROLL for (int t = 0; t < n; t++) {
+                const words total = end_bytes(type, sum[t], start_of(type, part, z + t, n));
+                y[t] = floats_fma(floats_of(total), floats_mul(scale[part], floats_set(d[t])), y[t]);
+                if (has_minimum(type)) y[t] = floats_fnma(scale[1], floats_set(ds[t]), y[t]);
+            }
+        }
     }
-    UNROLL for (int t = 0; t < n; t++) floats_store(c[t], total[t]);
+    UNROLL for (int t = 0; t < n; t++) floats_store(c[t], y[t]);
 }
 
-static void multiply_few(const struct panel *p, const struct activations *a, float (*c)[GROUP]) {
+INLINE void multiply_few(const int type, const struct panel *p, const struct activations *a,
+                         float (*c)[GROUP]) {
     switch (a->n) {
-    case 1: multiply_direct(1, p, a, c); break;
-    case 2: multiply_direct(2, p, a, c); break;
-    case 3: multiply_direct(3, p, a, c); break;
-    default: multiply_direct(4, p, a, c);
+    case 1: multiply_direct(type, 1, p, a, c); break;
+    case 2: multiply_direct(type, 2, p, a, c); break;
+    case 3: multiply_direct(type, 3, p, a, c); break;
+    default: multiply_direct(type, 4, p, a, c);
     }
 }
 
-// ------------------------------------------------------------------------------------------- interface
+// ------------------------------------------------------------------------------------------ each type
+
+INLINE void multiply_group(const int type, const struct matrix *m, int64_t row,
+                           const struct activations *a, int64_t first, int64_t last, float (*c)[GROUP]) {
+    const int64_t other = row + PANEL < m->rows ? row + PANEL : row;
+    const struct panel p[2] = {panel_of(type, m, row), panel_of(type, m, other)};
+    if (a->width == TILE) {
+        multiply_many(type, p, a, first, last, c);
+        return;
+    }
+    multiply_few(type, &p[0], a, c);
+    if (other != row) multiply_few(type, &p[1], a, (float(*)[GROUP])(c[0] + PANEL));
+}
+
+#define GROUP_OF(type)                                                                             \
+    static void group_##type(const struct matrix *m, int64_t row, const struct activations *a,     \
+                             int64_t first, int64_t last, float (*c)[GROUP]) {                     \
+        multiply_group(TYPE_##type, m, row, a, first, last, c);                                    \
+    }
+GROUP_OF(Q4_0)
+GROUP_OF(Q8_0)
+GROUP_OF(Q4_K)
+GROUP_OF(Q5_K)
+GROUP_OF(Q6_K)
+#undef GROUP_OF
 
 void product_group(const struct matrix *m, int64_t row, const struct activations *a, int64_t first,
                    int64_t last, float (*c)[GROUP]) {
-    const int64_t other = row + PANEL < m->rows ? row + PANEL : row;
-    const struct panel p[2] = {panel_of(m, row), panel_of(m, other)};
-    if (a->width < TILE) {
-        multiply_few(&p[0], a, c);
-        if (other != row) multiply_few(&p[1], a, (float (*)[GROUP])(c[0] + PANEL));
-    } else {
-        multiply_many(p, a, first, last, c);
+    switch (m->type) {
+    case TYPE_Q4_0: group_Q4_0(m, row, a, first, last, c); break;
+    case TYPE_Q8_0: group_Q8_0(m, row, a, first, last, c); break;
+    case TYPE_Q4_K: group_Q4_K(m, row, a, first, last, c); break;
+    case TYPE_Q5_K: group_Q5_K(m, row, a, first, last, c); break;
+    default: group_Q6_K(m, row, a, first, last, c);
     }
 }
+
+// ----------------------------------------------------------------------------------------------- nodes
 
 int64_t take(int64_t *next, int64_t count, int n_threads) {
     const int64_t i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED);

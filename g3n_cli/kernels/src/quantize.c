@@ -15,9 +15,13 @@ void quantize_block(uint8_t *block, int width, int t, const float *x) {
     words_store_bytes(q, q0);
     words_store_bytes(q + 16, q1);
     for (int g = 0; g < 8; g++) __builtin_memcpy(block + (g * width + t) * 4, q + g * 4, 4);
+    const int32_t half = words_sum(q0), sum = half + words_sum(q1);
     float *d = (float *)(block + width * BLOCK);
+    int32_t *z = (int32_t *)(d + 2 * width);
     d[t] = half_round(most / 127.0f);
-    ((int32_t *)(d + width))[t] = -8 * (words_sum(q0) + words_sum(q1));
+    d[width + t] = d[t] * (float)sum;
+    z[t] = -8 * sum;
+    z[width + t] = -8 * half;
 }
 
 // Node: dst is bytes, src[0] float32 [k, n] whose rows may lie apart.

@@ -34,6 +34,11 @@ INLINE dot dot_add(dot sum, bytes w, int32_t x) {
     return (dot){_mm256_dpbusd_avx_epi32(sum.a, w.a, v), _mm256_dpbusd_avx_epi32(sum.b, w.b, v)};
 }
 INLINE words dot_end(dot sum, int32_t start) { return (void)start, (words){sum.a, sum.b}; }
+// The same for bytes up to 127, and for those up to 255 with a start of -128 times the sum of all x.
+#define wide_add dot_add
+#define wide_end dot_end
+#define full_add dot_add
+#define full_end dot_end
 #else
 // Sums of 16 bits, two a lane: 16 products of at most 15 * 127 fit (30480 < 32768).
 INLINE dot dot_start(int32_t start) {
@@ -49,7 +54,58 @@ INLINE words dot_end(dot sum, int32_t start) {
     return (words){_mm256_add_epi32(_mm256_madd_epi16(sum.a, one), v),
                    _mm256_add_epi32(_mm256_madd_epi16(sum.b, one), v)};
 }
+// The same for bytes up to 127, in sums of 32 bits: two products of at most 127 * 127 fit 16 bits.
+INLINE __m256i wide_step(__m256i sum, __m256i w, __m256i x) {
+    const __m256i one = _mm256_set1_epi16(1);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), one));
+}
+INLINE dot wide_add(dot sum, bytes w, int32_t x) {
+    const __m256i v = _mm256_set1_epi32(x);
+    return (dot){wide_step(sum.a, w.a, v), wide_step(sum.b, w.b, v)};
+}
+INLINE words wide_end(dot sum, int32_t start) {
+    const __m256i v = _mm256_set1_epi32(start);
+    return (words){_mm256_add_epi32(sum.a, v), _mm256_add_epi32(sum.b, v)};
+}
+// The same for bytes up to 255 with a start of -128 times the sum of all x: takes 128 off each byte instead, and lets
+// the activations have its sign.
+INLINE __m256i full_step(__m256i sum, __m256i w, __m256i x) {
+    const __m256i s = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+    return wide_step(sum, _mm256_abs_epi8(s), _mm256_sign_epi8(x, s));
+}
+INLINE dot full_add(dot sum, bytes w, int32_t x) {
+    const __m256i v = _mm256_set1_epi32(x);
+    return (dot){full_step(sum.a, w.a, v), full_step(sum.b, w.b, v)};
+}
+INLINE words full_end(dot sum, int32_t start) { return (void)start, (words){sum.a, sum.b}; }
 #endif
+
+// a | b << 4 of bits `bits` of b from bit `shift` on
+INLINE __m256i join(__m256i a, __m256i b, __m128i shift, __m256i mask) {
+    b = _mm256_and_si256(_mm256_srl_epi32(b, shift), mask);
+    return _mm256_or_si256(a, _mm256_slli_epi32(b, 4));
+}
+INLINE bytes bytes_join(bytes a, bytes b, int shift, int bits) {
+    const __m128i s = _mm_cvtsi32_si128(shift);
+    const __m256i m = _mm256_set1_epi8((char)((1 << bits) - 1));
+    return (bytes){join(a.a, b.a, s, m), join(a.b, b.b, s, m)};
+}
+// Bits `shift` to `shift` + 5 at most, as `mask` says, of each lane's word
+INLINE words words_field(bytes x, int shift, int mask) {
+    const __m128i s = _mm_cvtsi32_si128(shift);
+    const __m256i m = _mm256_set1_epi32(mask);
+    return (words){_mm256_and_si256(_mm256_srl_epi32(x.a, s), m),
+                   _mm256_and_si256(_mm256_srl_epi32(x.b, s), m)};
+}
+INLINE words words_or_shifted(words x, words y, int shift) {
+    const __m128i s = _mm_cvtsi32_si128(shift);
+    return (words){_mm256_or_si256(x.a, _mm256_sll_epi32(y.a, s)),
+                   _mm256_or_si256(x.b, _mm256_sll_epi32(y.b, s))};
+}
+INLINE words words_load_int8(const void *p) {
+    return (words){_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)),
+                   _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const char *)p + 8)))};
+}
 
 INLINE words words_round(floats x) {
     return (words){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)};
@@ -93,6 +149,10 @@ PAIRWISE(floats_min, _mm256_min_ps)
 #undef PAIRWISE
 INLINE floats floats_fma(floats x, floats y, floats z) {
     return (floats){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+// z - x * y
+INLINE floats floats_fnma(floats x, floats y, floats z) {
+    return (floats){_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
 }
 INLINE floats floats_abs(floats x) {
     const __m256 sign = _mm256_set1_ps(-0.0f);

@@ -19,7 +19,26 @@ INLINE dot dot_add(dot sum, bytes a, int32_t x) {
     return _mm512_dpbusd_epi32(sum, a, _mm512_set1_epi32(x));
 }
 INLINE words dot_end(dot sum, int32_t start) { return (void)start, sum; }
+// The same for bytes up to 127, and for those up to 255 with a start of -128 times the sum of all x.
+#define wide_add dot_add
+#define wide_end dot_end
+#define full_add dot_add
+#define full_end dot_end
 
+// a | b << 4 of bits `bits` of b from bit `shift` on
+INLINE bytes bytes_join(bytes a, bytes b, int shift, int bits) {
+    const bytes m = _mm512_set1_epi8((char)((1 << bits) - 1));
+    b = _mm512_and_si512(_mm512_srl_epi32(b, _mm_cvtsi32_si128(shift)), m);
+    return _mm512_or_si512(a, _mm512_slli_epi32(b, 4));
+}
+// Bits `shift` to `shift` + 5 at most, as `mask` says, of each lane's word
+INLINE words words_field(bytes a, int shift, int mask) {
+    return _mm512_and_si512(_mm512_srl_epi32(a, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32(mask));
+}
+INLINE words words_or_shifted(words a, words b, int shift) {
+    return _mm512_or_si512(a, _mm512_sll_epi32(b, _mm_cvtsi32_si128(shift)));
+}
+INLINE words words_load_int8(const void *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128(p)); }
 INLINE words words_round(floats a) { return _mm512_cvtps_epi32(a); }
 INLINE int32_t words_sum(words a) { return _mm512_reduce_add_epi32(a); }
 INLINE void words_store_bytes(int8_t *p, words a) {
@@ -38,6 +57,8 @@ INLINE floats floats_sub(floats a, floats b) { return _mm512_sub_ps(a, b); }
 INLINE floats floats_mul(floats a, floats b) { return _mm512_mul_ps(a, b); }
 INLINE floats floats_div(floats a, floats b) { return _mm512_div_ps(a, b); }
 INLINE floats floats_fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
+// c - a * b
+INLINE floats floats_fnma(floats a, floats b, floats c) { return _mm512_fnmadd_ps(a, b, c); }
 INLINE floats floats_max(floats a, floats b) { return _mm512_max_ps(a, b); }
 INLINE floats floats_min(floats a, floats b) { return _mm512_min_ps(a, b); }
 INLINE floats floats_abs(floats a) { return _mm512_abs_ps(a); }

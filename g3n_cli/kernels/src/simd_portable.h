@@ -2,6 +2,10 @@
 #include <math.h>
 #include <string.h>
 
+// Unrolled loops over arrays take the compiler minutes and gain nothing.
+#undef UNROLL
+#define UNROLL
+
 enum { AT_ONCE_PANELS = 1, AT_ONCE_TOKENS = 1 };
 
 typedef struct {
@@ -44,6 +48,33 @@ INLINE dot dot_add(dot sum, bytes a, int32_t x) {
     return sum;
 }
 INLINE words dot_end(dot sum, int32_t start) { return (void)start, sum; }
+// The same for bytes up to 127, and for those up to 255 with a start of -128 times the sum of all x.
+#define wide_add dot_add
+#define wide_end dot_end
+#define full_add dot_add
+#define full_end dot_end
+
+// a | b << 4 of bits `bits` of b from bit `shift` on
+INLINE bytes bytes_join(bytes a, bytes b, int shift, int bits) {
+    for (int i = 0; i < 64; i++) a.v[i] |= (uint8_t)((b.v[i] >> shift & ((1 << bits) - 1)) << 4);
+    return a;
+}
+// Bits `shift` to `shift` + 5 at most, as `mask` says, of each lane's word
+INLINE words words_field(bytes a, int shift, int mask) {
+    words r;
+    memcpy(r.v, a.v, 64);
+    EACH r.v[i] = (int32_t)((uint32_t)r.v[i] >> shift) & mask;
+    return r;
+}
+INLINE words words_or_shifted(words a, words b, int shift) {
+    EACH a.v[i] |= b.v[i] << shift;
+    return a;
+}
+INLINE words words_load_int8(const void *p) {
+    words r;
+    EACH r.v[i] = ((const int8_t *)p)[i];
+    return r;
+}
 
 INLINE words words_round(floats a) {
     words r;
@@ -115,6 +146,8 @@ PAIRWISE(floats_max, a.v[i] > b.v[i] ? a.v[i] : b.v[i])
 PAIRWISE(floats_min, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
 #undef PAIRWISE
 INLINE floats floats_fma(floats a, floats b, floats c) { return floats_add(floats_mul(a, b), c); }
+// c - a * b
+INLINE floats floats_fnma(floats a, floats b, floats c) { return floats_sub(c, floats_mul(a, b)); }
 INLINE floats floats_abs(floats a) {
     EACH a.v[i] = fabsf(a.v[i]);
     return a;
