@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +20,7 @@ from g3n_cli.kernels.library import PANEL, Kernels
 _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
 _MAP_FROM = 32 << 20
-_CHUNK = 1 << 20
+_CHUNK, _PART = 1 << 19, 32 << 20
 _PLAIN_PREFIXES = ("per_layer", "altup")
 """Used as views of some of their rows."""
 
@@ -83,10 +84,11 @@ class Weights:
                 if info not in set(copied):
                     mapped.place(self._tensor_of(info), info.offset)
                     self._touch(info)
-            read = copied + in_panels + repacked
             with ThreadPoolExecutor(n_threads) as pool:
-                parts = [read[i::n_threads] for i in range(n_threads)]
-                for _ in pool.map(lambda part: self._fill(file.fileno(), part), parts):
+                parts = [part for info in in_panels for part in _split(info)]
+                packed = pool.map(lambda part: self._pack(file.fileno(), *part), parts)
+                filled = pool.map(lambda info: self._fill(file.fileno(), info), repacked + copied)
+                for _ in itertools.chain(packed, filled):
                     pass
 
     def __getitem__(self, name: str) -> Tensor:
@@ -134,27 +136,31 @@ class Weights:
         with contextlib.suppress(OSError):  # Linux before 5.14 cannot
             self._file.madvise(_MADV_POPULATE_READ, first, info.offset + info.n_bytes - first)
 
-    def _fill(self, fd: int, infos: list[TensorInfo]) -> None:
-        """Read tensors; ggml repacks what lies in such memory."""
-        for info in infos:
-            tensor = self._tensor_of(info)
-            if kernels := self.kernels_of(tensor):
-                self._fill_panels(fd, info, tensor, kernels)
-                continue
-            values = np.empty(info.n_bytes, np.uint8)
-            read_exactly(fd, values.data, info.offset, self._path)
-            write_tensor(tensor, values)
+    def _fill(self, fd: int, info: TensorInfo) -> None:
+        """Read a tensor; ggml repacks what lies in such memory."""
+        values = np.empty(info.n_bytes, np.uint8)
+        read_exactly(fd, values.data, info.offset, self._path)
+        write_tensor(self._tensor_of(info), values)
 
-    def _fill_panels(self, fd: int, info: TensorInfo, tensor: Tensor, kernels: Kernels) -> None:
-        """Read and pack some panels at a time, so that both forms are in the cache."""
-        (k, n_rows), row = info.ne, tensor.nb[1]
+    def _pack(self, fd: int, info: TensorInfo, first: int, last: int) -> None:
+        """Read and pack rows ``first`` to ``last - 1``, so few at a time that they stay cached."""
+        tensor, kernels = self._tensor_of(info), self._kernels
+        assert kernels
+        row, to = tensor.nb[1], tensor.struct.data or 0
         step = max(PANEL, _CHUNK // row // PANEL * PANEL)
         values = np.empty(step * row, np.uint8)
-        for first in range(0, n_rows, step):
-            count = min(step, n_rows - first)
+        for start in range(first, last, step):
+            count = min(step, last - start)
             rows = values[: count * row].data
-            read_exactly(fd, rows, info.offset + first * row, self._path)
-            kernels.pack(info.type, (tensor.struct.data or 0) + first * row, rows, count, k)
+            read_exactly(fd, rows, info.offset + start * row, self._path)
+            kernels.pack(info.type, to + start * row, rows, count, info.ne[0])
+
+
+def _split(info: TensorInfo) -> Iterator[tuple[TensorInfo, int, int]]:
+    """Parts of a matrix for threads to pack: the matrix, a first row and the one after the last."""
+    n_rows = info.ne[1]
+    step = max(PANEL, _PART * n_rows // info.n_bytes // PANEL * PANEL)
+    return ((info, first, min(first + step, n_rows)) for first in range(0, n_rows, step))
 
 
 def _is_matrix(info: TensorInfo) -> bool:

@@ -115,7 +115,7 @@ class Buffer(Managed):
             DoesNotFitError: there is no such memory.
         """
         try:
-            return cls.map(mmap.mmap(-1, size))
+            return cls.map(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         except OSError as error:
             raise DoesNotFitError(f"cannot allocate {size / 1e9:.2f} GB: {error}") from error
 
