@@ -12,8 +12,10 @@ from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import KvCache
 from g3n_cli.engine.products import Products
 from g3n_cli.engine.weights import Weights
-from g3n_cli.ggml.graph import Graph
+from g3n_cli.ggml.graph import F16, F32, Graph
 from g3n_cli.ggml.tensor import Tensor
+
+_OWN_FROM = 4
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,23 @@ class Attention:
         owner = hp.kv_source[layer]
         k = g.split_rows(self.cache.keys[owner], hp.n_embd_head_k, mask.ne[0])
         v = g.split_rows(self.cache.values[owner], hp.n_embd_head_v, mask.ne[0])
-        k, v, q = (g.permute(t, 0, 2, 1, 3) for t in (k, v, q))
-        read = g.reshape(g.flash_attn(q, k, v, mask), hp.n_head * hp.n_embd_head_v, n)
-        g.name(read, f"kqv_out-{layer}")
+        read = g.name(self._attend(q, k, v, mask), f"kqv_out-{layer}")
         return multiply(w.of(layer, "attn_output"), read)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """``q [d, n_head, n]`` and ``k``, ``v [d, n_head_kv, n_kv]`` to ``[d_v * n_head, n]``."""
+        g, kernels = self.graph, self.weights.kernels
+        ne = (v.ne[0] * q.ne[1], q.ne[2])
+        # ggml is as good at reading K/V once, for the only position of a step.
+        if (
+            kernels
+            and q.ne[2] >= _OWN_FROM
+            and k.type in (F16, F32)
+            and kernels.can_attend(q.ne[1] // k.ne[1], k.ne[0], v.ne[0])
+        ):
+            return g.custom(F32, ne, (q, k, v, mask), kernels.attention)
+        q, k, v = (g.permute(t, 0, 2, 1, 3) for t in (q, k, v))
+        return g.reshape(g.flash_attn(q, k, v, mask), *ne)
 
     def _rope_base(self, layer: int) -> float:
         return self.hparams.rope_base_swa if self.hparams.is_swa[layer] else self.hparams.rope_base

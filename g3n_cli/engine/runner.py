@@ -67,7 +67,7 @@ class Gemma3nEngine:
                 gguf,
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
                 repack=settings.repack,
-                kernels=load_kernels(settings.kernels),
+                kernels=load_kernels(settings.kernels) if settings.repack else None,
                 n_threads=settings.n_threads,
             )
             stack.callback(weights.close)

@@ -41,6 +41,9 @@ class Weights:
         kernels: Whose panels to make; None for ggml's forms alone.
         n_threads: Tensors read and rearranged at the same time.
 
+    Attributes:
+        kernels: As given.
+
     Raises:
         ModelError: the file has changed since it was validated.
     """
@@ -54,7 +57,7 @@ class Weights:
         kernels: Kernels | None,
         n_threads: int,
     ) -> None:
-        self._path, self._kernels = gguf.path, kernels
+        self._path, self.kernels = gguf.path, kernels
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
         self._context = Context(len(infos))
         self._tensors = {
@@ -105,7 +108,7 @@ class Weights:
 
     def kernels_of(self, tensor: Tensor) -> Kernels | None:
         """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it."""
-        return self._kernels if tensor.ptr in self._panels else None
+        return self.kernels if tensor.ptr in self._panels else None
 
     def close(self) -> None:
         """Free everything; tensors must not be used afterwards."""
@@ -144,7 +147,7 @@ class Weights:
 
     def _pack(self, fd: int, info: TensorInfo, first: int, last: int) -> None:
         """Read and pack rows ``first`` to ``last - 1``, so few at a time that they stay cached."""
-        tensor, kernels = self._tensor_of(info), self._kernels
+        tensor, kernels = self._tensor_of(info), self.kernels
         assert kernels
         row, to = tensor.nb[1], tensor.struct.data or 0
         step = max(PANEL, _CHUNK // row // PANEL * PANEL)

@@ -17,6 +17,7 @@ PANEL = 16
 BLOCK = 32
 """Values that share a scale when they are quantized."""
 
+_MOST_HEADS, _MOST_WIDTH = 32, 256
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4}
 
 
@@ -29,6 +30,8 @@ class Kernels:
         quantize: Address of the node ``float32 [k, n]`` to activations.
         product: Address of the node activations, matrix to ``float32 [rows, n]``.
         cutoff: Address of the node gate ``float32 [n_ff, n]`` to ``float32 [n]``; parameter z.
+        attention: Address of the node queries, keys, values, mask to ``float32 [d_v * n_head, n]``;
+            see ``attention.c``.
         get_rows: Address of the node ids ``int32 [n]``, matrix to ``float32 [k, n]``.
         gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
             parameter n.
@@ -40,6 +43,7 @@ class Kernels:
     product: int
     cutoff: int
     get_rows: int
+    attention: int
     gated: int
 
     def has_panels(self, kind: int, ne: tuple[int, ...]) -> bool:
@@ -53,6 +57,11 @@ class Kernels:
     def count_activation_bytes(self, n: int, k: int) -> int:
         """Bytes of ``n`` columns of ``k`` quantized values."""
         return int(self.library.g3n_activation_bytes(n, k))
+
+    def can_attend(self, n_heads: int, width_k: int, width_v: int) -> bool:
+        """Whether the attention node takes ``n_heads`` query heads per K/V head of these widths."""
+        widths = (width_k, width_v)
+        return n_heads <= _MOST_HEADS and all(w % 16 == 0 and w <= _MOST_WIDTH for w in widths)
 
     def pack(self, kind: int, to: int, rows: memoryview, n_rows: int, k: int) -> None:
         """Store ``n_rows`` rows of the file's bytes as panels at address ``to``.
@@ -107,6 +116,6 @@ def load_kernels(name: str) -> Kernels | None:
     library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
     address = {
         name: ctypes.cast(getattr(library, f"g3n_{name}"), c_void_p).value or 0
-        for name in ("quantize", "product", "cutoff", "get_rows", "gated")
+        for name in ("quantize", "product", "cutoff", "get_rows", "gated", "attention")
     }
     return Kernels(variant, library, **address)

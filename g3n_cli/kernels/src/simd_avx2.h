@@ -154,6 +154,11 @@ INLINE floats floats_fma(floats x, floats y, floats z) {
 INLINE floats floats_fnma(floats x, floats y, floats z) {
     return (floats){_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)};
 }
+// z where x > y, else 0
+INLINE floats floats_where_above(floats x, floats y, floats z) {
+    return (floats){_mm256_and_ps(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ), z.a),
+                    _mm256_and_ps(_mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ), z.b)};
+}
 INLINE floats floats_abs(floats x) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return (floats){_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};

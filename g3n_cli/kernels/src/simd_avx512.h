@@ -61,6 +61,10 @@ INLINE floats floats_fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(
 INLINE floats floats_fnma(floats a, floats b, floats c) { return _mm512_fnmadd_ps(a, b, c); }
 INLINE floats floats_max(floats a, floats b) { return _mm512_max_ps(a, b); }
 INLINE floats floats_min(floats a, floats b) { return _mm512_min_ps(a, b); }
+// x where a > b, else 0
+INLINE floats floats_where_above(floats a, floats b, floats x) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), x);
+}
 INLINE floats floats_abs(floats a) { return _mm512_abs_ps(a); }
 INLINE float floats_most(floats a) { return _mm512_reduce_max_ps(a); }
 INLINE float floats_sum(floats a) { return _mm512_reduce_add_ps(a); }

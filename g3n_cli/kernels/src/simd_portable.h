@@ -148,6 +148,11 @@ PAIRWISE(floats_min, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
 INLINE floats floats_fma(floats a, floats b, floats c) { return floats_add(floats_mul(a, b), c); }
 // c - a * b
 INLINE floats floats_fnma(floats a, floats b, floats c) { return floats_sub(c, floats_mul(a, b)); }
+// x where a > b, else 0
+INLINE floats floats_where_above(floats a, floats b, floats x) {
+    EACH x.v[i] = a.v[i] > b.v[i] ? x.v[i] : 0.0f;
+    return x;
+}
 INLINE floats floats_abs(floats a) {
     EACH a.v[i] = fabsf(a.v[i]);
     return a;
