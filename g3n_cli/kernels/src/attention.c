@@ -12,7 +12,7 @@ enum { LANES = 32, KEYS = 32, MOST_WIDTH = 256, TYPE_F32 = 0, TYPE_F16 = 1 };
 
 struct tile {
     _Alignas(64) float q[MOST_WIDTH][LANES];    // of value d of each query
-    _Alignas(64) float rows[KEYS][MOST_WIDTH];  // keys, then values
+    _Alignas(64) float rows[KEYS * MOST_WIDTH];  // keys [key][d], then values [d / 16][key][d % 16]
     _Alignas(64) float p[KEYS][LANES];          // scores, then weights
     _Alignas(64) float sum[MOST_WIDTH][LANES];  // of weighted values
     _Alignas(64) float most[LANES], total[LANES];
@@ -29,13 +29,15 @@ INLINE int sees(const struct operands *o, int64_t token, int64_t key) {
     return ((const uint16_t *)row)[key] == 0;
 }
 
-static void load_rows(float to[KEYS][MOST_WIDTH], const struct tensor *t, int64_t head, int64_t first,
-                      int n) {
+// Vector i of a key's row goes to to[key * by_key + i * by_vector].
+INLINE void load_rows(float *to, const int by_key, const int by_vector, const struct tensor *t,
+                      int64_t head, int64_t first, int n) {
     for (int i = 0; i < n; i++) {
         const char *row = (const char *)t->data + head * t->nb[1] + (first + i) * t->nb[2];
         for (int64_t d = 0; d < t->ne[0]; d += 16)
-            floats_store(to[i] + d, t->type == TYPE_F16 ? floats_load_half(row + d * 2)
-                                                        : floats_load((const float *)row + d));
+            floats_store(to + i * by_key + d / 16 * by_vector,
+                         t->type == TYPE_F16 ? floats_load_half(row + d * 2)
+                                             : floats_load((const float *)row + d));
     }
 }
 
@@ -58,6 +60,13 @@ INLINE void multiply(const int add, float (*to)[LANES], const float (*a)[LANES],
             floats_store(to[x] + (j0 + j) * 16, sum[x][j]);
 }
 
+// e^(a - b), 0 where that is below e^-60: it would not count, and products with it would be denormal, which
+// processors are slow at.
+INLINE floats exp_of_difference(floats a, floats b) {
+    const floats x = floats_sub(a, b);
+    return floats_where_above(x, floats_set(-60.0f), floats_exp(x));
+}
+
 // Scores of `n` keys (KEYS, the rest masked) become weights; earlier sums shrink if a score is higher than
 // all before.
 static void weigh(struct tile *s, const struct operands *o, int64_t token, int n_tokens, int64_t first, int n) {
@@ -70,13 +79,10 @@ static void weigh(struct tile *s, const struct operands *o, int64_t token, int n
         const floats before = floats_load(s->most + j);
         floats most = before;
         for (int i = 0; i < KEYS; i++) most = floats_max(most, floats_load(s->p[i] + j));
-        const floats factor = floats_exp(floats_sub(before, most));
+        const floats factor = exp_of_difference(before, most);
         floats total = floats_mul(floats_load(s->total + j), factor);
         for (int i = 0; i < KEYS; i++) {
-            // Not e^-88 but 0 for what is masked: a query may not have seen any key yet.
-            const floats score = floats_load(s->p[i] + j);
-            floats weight = floats_exp(floats_sub(score, most));
-            weight = floats_where_above(score, floats_set(-1e30f), weight);
+            const floats weight = exp_of_difference(floats_load(s->p[i] + j), most);
             total = floats_add(total, weight);
             floats_store(s->p[i] + j, weight);
         }
@@ -107,15 +113,15 @@ static void attend(struct tile *s, const struct operands *o, int64_t head, int64
         for (int t = 0; t < n_tokens && !is_seen; t++)
             for (int i = 0; i < n && !is_seen; i++) is_seen = sees(o, token + t, first + i);
         if (!is_seen) continue;
-        load_rows(s->rows, o->k, head, first, n);
+        load_rows(s->rows, MOST_WIDTH, 16, o->k, head, first, n);
         for (int i = 0; i < KEYS; i += AT_ONCE_TOKENS)
             for (int j = 0; j < 2; j += AT_ONCE_PANELS)
-                multiply(0, s->p + i, s->q, j, (int)width_k, s->rows[i], MOST_WIDTH, 1);
+                multiply(0, s->p + i, s->q, j, (int)width_k, s->rows + i * MOST_WIDTH, MOST_WIDTH, 1);
         weigh(s, o, token, n_tokens, first, n);
-        load_rows(s->rows, o->v, head, first, n);
+        load_rows(s->rows, 16, KEYS * 16, o->v, head, first, n);
         for (int64_t d = 0; d < width_v; d += AT_ONCE_TOKENS)
             for (int j = 0; j < 2; j += AT_ONCE_PANELS)
-                multiply(1, s->sum + d, s->p, j, n, s->rows[0] + d, 1, MOST_WIDTH);
+                multiply(1, s->sum + d, s->p, j, n, s->rows + d / 16 * KEYS * 16 + d % 16, 1, 16);
     }
     for (int t = 0; t < n_tokens; t++)
         for (int64_t h = 0; h < o->n_heads; h++) {
