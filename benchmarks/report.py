@@ -118,7 +118,38 @@ def render_load(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-RENDERERS = {"compare": render_compare, "load": render_load}
+def render_kernels(result: Mapping[str, Any]) -> str:
+    """Table of a ``kernels`` result: G multiply-adds/s of each side, and GB/s of weights for one token."""
+    limits, cases = result["limits"], result["cases"]
+    names = sorted({name for case in cases for name in case["samples_s"]}, key=_order_of_side)
+    rows = []
+    for case in cases:
+        cells = [f"{case['type']} {case['k']} -> {case['rows']}", str(case["tokens"])]
+        for name in names:
+            samples = case["samples_s"].get(name)
+            work = case["k"] * case["rows"] * case["tokens"]
+            cell = f"{work / median(samples) / 1e9:.0f}" if samples else ""
+            if samples and case["tokens"] == 1:
+                cell += f" ({case['bytes'] / median(samples) / 1e9:.1f} GB/s)"
+            cells.append(cell)
+        rows.append(cells)
+    peaks = limits["multiply_adds_per_s"]
+    settings = result["settings"]
+    lines = [
+        f"G multiply-adds/s, medians of {settings['repetitions']}; {settings['n_threads']} threads."
+        f" Limits measured beside them: {limits['stream_bytes_per_s'] / 1e9:.1f} GB/s read; in"
+        f" registers " + ", ".join(f"{name} {peaks[name] / 1e9:.0f}" for name in names if name in peaks),
+        "",
+        *_table(["matrix", "tokens", *names], rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _order_of_side(name: str) -> tuple[bool, str]:
+    return not name.startswith("ggml"), name
+
+
+RENDERERS = {"compare": render_compare, "kernels": render_kernels, "load": render_load}
 
 
 def render_results(folder: Path) -> str:

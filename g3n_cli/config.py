@@ -12,7 +12,7 @@ from g3n_cli.errors import UsageError
 KvType = Literal["f32", "f16", "q8_0", "q4_0"]
 PleMode = Literal["disk", "ram"]
 PrefillMode = Literal["skip", "full"]
-KernelsName = Literal["own", "ggml", "portable", "avx2", "avxvnni", "avx512vnni"]
+KernelsName = Literal["own", "ggml", "portable", "neon", "avx2", "avxvnni", "avx512vnni"]
 
 
 def count_physical_cores() -> int:

@@ -32,6 +32,7 @@ class ModelInfo:
         n_ctx_train: Context the model was trained for.
         chat_template: Jinja source from the file, or None.
         end_ids: Tokens that end a turn.
+        kernels: Whose matrix products: a variant of g3n's own, or ggml's.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelInfo:
     n_ctx_train: int
     chat_template: str | None
     end_ids: frozenset[int]
+    kernels: str = "ggml"
 
 
 class Tokenizer(Protocol):

@@ -58,6 +58,7 @@ class Gemma3nEngine:
         taps: frozenset[str] = frozenset(),
     ) -> None:
         settings = settings.limit_context(hparams.n_ctx_train)
+        kernels = load_kernels(settings.kernels) if settings.repack else None
         self._hparams, self._settings = hparams, settings
         self._keys: list[Key] = []
         with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
@@ -67,7 +68,7 @@ class Gemma3nEngine:
                 gguf,
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
                 repack=settings.repack,
-                kernels=load_kernels(settings.kernels) if settings.repack else None,
+                kernels=kernels,
                 n_threads=settings.n_threads,
             )
             stack.callback(weights.close)
@@ -103,6 +104,7 @@ class Gemma3nEngine:
             n_ctx_train=hparams.n_ctx_train,
             chat_template=tokenizer.chat_template,
             end_ids=tokenizer.end_ids,
+            kernels=kernels.variant if kernels else "ggml",
         )
 
     @property

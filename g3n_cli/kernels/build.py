@@ -1,6 +1,7 @@
 """Compile the kernels; run by ``pip install`` through ``hatch_build.py``.
 
-Needs nothing but the standard library and a C compiler, as it runs before g3n is installed.
+``python -m g3n_cli.kernels.build [FLAG]...`` compiles them anew, in place. Needs nothing but the standard
+library and a C compiler, as it runs before g3n is installed.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "src"
+_X86, _ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
+_AVX2 = ("-mavx2", "-mfma", "-mf16c")
+_AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni")
 VARIANTS: dict[str, tuple[str, ...]] = {
     "portable": ("-O2",),  # -O3 takes the compiler half a minute and gains nothing
-    "avx2": ("-mavx2", "-mfma", "-mf16c"),
-    "avxvnni": ("-mavx2", "-mfma", "-mf16c", "-mavxvnni"),
-    "avx512vnni": (
-        *("-mavx2", "-mfma", "-mf16c", "-mprefer-vector-width=512"),
-        *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512vnni"),
-    ),
+    "neon": ("-march=armv8.2-a+dotprod",),
+    "avx2": _AVX2,
+    "avxvnni": (*_AVX2, "-mavxvnni"),
+    "avx512vnni": (*_AVX2, *_AVX512, "-mprefer-vector-width=512"),
 }
-"""Compiler flags of each variant, the best last; those after the first are for x86-64."""
+"""Compiler flags of each variant, the best last."""
+
+MACHINES = {"neon": _ARM, "avx2": _X86, "avxvnni": _X86, "avx512vnni": _X86}
+"""Machines, as ``platform.machine()`` names them, that a variant is for; any if it is not listed."""
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno"),
@@ -68,9 +74,11 @@ def build(out: Path, extra_flags: tuple[str, ...] = ()) -> list[Path]:
     """
     compiler = find_compiler()
     sources = sorted(str(path) for path in SOURCES.glob("*.c"))
-    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    machine = platform.machine().lower()
     libraries = []
-    for variant, flags in VARIANTS.items() if is_x86 else [("portable", ())]:
+    for variant, flags in VARIANTS.items():
+        if machine not in MACHINES.get(variant, (machine,)):
+            continue
         library = out / file_name(variant)
         command = [*compiler, *FLAGS, *flags, *extra_flags, "-shared", "-o", str(library), *sources]
         done = subprocess.run([*command, "-lm"], capture_output=True, text=True, check=False)
@@ -79,3 +87,7 @@ def build(out: Path, extra_flags: tuple[str, ...] = ()) -> list[Path]:
         elif variant == "portable":
             raise CompilerError(done.stderr.strip() or f"{compiler[0]} failed")
     return libraries
+
+
+if __name__ == "__main__":
+    build(Path(__file__).parent, tuple(sys.argv[1:]))

@@ -18,7 +18,7 @@ BLOCK = 32
 """Values that share a scale when they are quantized."""
 
 _MOST_HEADS, _MOST_WIDTH = 32, 256
-_BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4}
+_BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4, "neon": 8}
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def load_kernels(name: str) -> Kernels | None:
     library.g3n_activation_bytes.restype = c_long
     library.g3n_row_bytes.argtypes = [c_int, c_long]
     library.g3n_row_bytes.restype = c_long
+    library.g3n_peak.argtypes = [c_long, ctypes.c_int32]
+    library.g3n_peak.restype = c_long
     library.g3n_pack.restype = None
     library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
     address = {

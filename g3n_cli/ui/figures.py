@@ -12,8 +12,8 @@ from g3n_cli.ui.text import escape_json, format_bytes
 METER_WIDTH = 24
 
 
-def format_stats(stats: GenerationStats) -> str:
-    """One line about an answer."""
+def format_stats(stats: GenerationStats, kernels: str) -> str:
+    """One line about an answer that was computed with ``kernels``."""
     reused = f" ({stats.reused_tokens:,} reused)" if stats.reused_tokens else ""
     parts = [f"prompt {stats.prompt_tokens:,}{reused}", f"answer {stats.output_tokens:,}"]
     if stats.prefill_tps is not None:
@@ -22,7 +22,7 @@ def format_stats(stats: GenerationStats) -> str:
         parts[1] += f" at {stats.decode_tps:.1f}/s"
     if stats.ttft_s is not None:
         parts.append(f"first token {stats.ttft_s:.2f} s")
-    parts += [f"RSS {format_bytes(read_rss_bytes())}", stats.stop_reason]
+    parts += [f"RSS {format_bytes(read_rss_bytes())}", f"{kernels} kernels", stats.stop_reason]
     return " · ".join(parts)
 
 

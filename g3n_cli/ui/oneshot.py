@@ -35,4 +35,4 @@ def answer_as_json(session: Session, prompt: str, terminal: Terminal, load_s: fl
 def note_stats(session: Session, terminal: Terminal) -> None:
     """Show the last answer's figures on stderr."""
     if session.last_stats is not None:
-        terminal.note(format_stats(session.last_stats))
+        terminal.note(format_stats(session.last_stats, session.engine.info.kernels))

@@ -119,7 +119,7 @@ class Repl:
             if stats.stop_reason in ENDINGS:
                 self._terminal.aside(ENDINGS[stats.stop_reason])
         if self._show_stats:
-            self._terminal.aside(format_stats(stats))
+            self._terminal.aside(format_stats(stats, self._session.engine.info.kernels))
         self._terminal.note("")
 
     def _status(self) -> str:

@@ -163,7 +163,7 @@ class SlashCommands:
     def _stats(self, _: str) -> None:
         if self._session.last_stats is None:
             raise UsageError("nothing was said yet")
-        self._say(format_stats(self._session.last_stats))
+        self._say(format_stats(self._session.last_stats, self._session.engine.info.kernels))
 
     def _copy(self, what: str) -> None:
         if what not in ("", "code"):

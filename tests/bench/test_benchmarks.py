@@ -3,9 +3,10 @@ import json
 import psutil
 import pytest
 
-from benchmarks import compare, load, measure, report
+from benchmarks import compare, kernels, load, measure, report
 from benchmarks.worker import Case, read_memory
 from g3n_cli.bench.synthetic import make_model
+from g3n_cli.kernels.library import find_variants
 
 
 def make_samples(scale, **changes):
@@ -179,3 +180,22 @@ def test_a_worker_that_fails_shows_why(tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"llama\.cpp failed on"):
         measure.run_case(Case("llama.cpp", str(tmp_path / "broken.gguf"), n_threads=1))
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_kernels_are_measured_beside_ggml_and_the_limits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "SHAPES", ((256, 64),))
+    monkeypatch.setattr(kernels, "PEAK_STEPS", 1000)
+    monkeypatch.setattr(kernels, "STREAM_BYTES", 1 << 20)
+    out = tmp_path / "kernels.json"
+    arguments = ["--types", "Q4_0,Q6_K", "--tokens", "1,9", "--repetitions", "2", "--out", str(out)]
+    kernels.main(arguments)
+    result = json.loads(out.read_text())
+    names = {*find_variants(), "ggml plain"}
+    assert len(result["cases"]) == 4
+    for case in result["cases"]:
+        assert names <= set(case["samples_s"]) <= {*names, "ggml"}
+        assert all(len(times) == 2 and min(times) > 0 for times in case["samples_s"].values())
+    assert result["limits"]["stream_bytes_per_s"] > 0
+    assert set(result["limits"]["multiply_adds_per_s"]) == set(find_variants())
+    rows = rows_of(capsys.readouterr().out)
+    assert set(rows) == {"Q4_0 256 -> 64", "Q6_K 256 -> 64"}

@@ -1,6 +1,7 @@
 """What steps, prefixes, trimming and interruptions promise about each other."""
 
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from g3n_cli.engine.prompt import NO_TOKEN, Prompt
 from g3n_cli.errors import InputError
 from g3n_cli.ggml.backend import Aborted
+from g3n_cli.kernels.library import find_variants
 from tests.oracle import find_case, open_case, random_prompt
 
 # Two ways through one engine differ by the order of sums, which the float16 GELU table turns into
@@ -218,3 +220,27 @@ def test_warm_rows_are_counted(engine):
 def test_closing_twice_is_harmless(engine):
     engine.close()
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, find_variants()[0]),
+        ({"kernels": "portable"}, "portable"),
+        ({"kernels": "ggml"}, "ggml"),
+        ({"repack": False}, "ggml"),
+    ],
+)
+def test_the_kernels_in_use_are_named(settings, name):
+    with closing(open_case(find_case("small8", "q8_0"), **settings)) as engine:
+        assert engine.info.kernels == name
+
+
+@pytest.mark.parametrize("kernels", find_variants())
+def test_a_step_of_many_positions_computes_what_single_ones_do(kernels):
+    prompt = random_prompt(40)
+    with closing(open_case(find_case("small8", "q8_0"), kernels=kernels, kv="f32")) as engine:
+        every = engine.compute_all_logits(prompt)
+        engine.trim(0)
+        single = np.stack([engine.decode(int(token)) for token in prompt.ids])
+    assert np.abs(every - single).mean() < 0.02

@@ -84,3 +84,4 @@ def test_stats_are_one_line_on_stderr():
     (line,) = terminal.stderr.getvalue().splitlines()
     assert "answer 3" in line
     assert "first token" in line
+    assert "ggml kernels" in line

@@ -1,7 +1,13 @@
 // Which variants of this library the machine can run.
 #include "g3n.h"
 
-// A set of bits: 1 AVX2, 2 AVX-VNNI, 4 AVX-512 with VNNI. The portable variant always runs.
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+// A set of bits: 1 AVX2, 2 AVX-VNNI, 4 AVX-512 with VNNI, 8 NEON with dot products. The portable variant always
+// runs.
 API int g3n_cpu_variants(void) {
 #if defined(__x86_64__) && defined(__GNUC__)
     __builtin_cpu_init();
@@ -10,6 +16,10 @@ API int g3n_cpu_variants(void) {
     const int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
     return !avx2 ? 0 : 1 | (__builtin_cpu_supports("avxvnni") ? 2 : 0) | (avx512 ? 4 : 0);
+#elif defined(__aarch64__) && defined(__linux__)
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? 8 : 0;
+#elif defined(__aarch64__) && defined(__APPLE__)
+    return 8;  // every processor of theirs has them
 #else
     return 0;
 #endif
