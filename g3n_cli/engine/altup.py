@@ -11,9 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.products import Products
 from g3n_cli.engine.weights import Weights
-from g3n_cli.ggml.graph import Graph
+from g3n_cli.ggml.graph import F16, F32, Graph
 from g3n_cli.ggml.tensor import Tensor
+from g3n_cli.kernels.library import Kernels
+
+_LANES, _MOST_STREAMS = 16, 16
 
 MEAN_SQUARE_FLOOR = 1e-5
 """Smallest mean square a stream is divided by; llama.cpp has none."""
@@ -27,12 +31,14 @@ class AltUp:
         graph: The graph they are added to.
         hparams: Of the model.
         weights: Of the model.
+        products: With its matrices, in the same graph.
         identity: ``[n_altup^2, 1]`` float32 input holding the identity matrix.
     """
 
     graph: Graph
     hparams: HParams
     weights: Weights
+    products: Products
     identity: Tensor
 
     def build_entry(self, x: Tensor) -> Tensor:
@@ -40,7 +46,7 @@ class AltUp:
         g, n_embd, n_side = self.graph, self.hparams.n_embd, self.hparams.n_altup - 1
         # The projections of all streams lie one below the other: one product for all of them.
         stacked = g.reshape(self.weights["altup_proj"], n_embd, n_embd * n_side)
-        sides = g.reshape(g.mul_mat(stacked, x), n_embd, n_side, x.ne[1])
+        sides = g.reshape(self.products.build(stacked, x), n_embd, n_side, x.ne[1])
         first = g.reshape(x, n_embd, 1, x.ne[1])
         return g.concat(first, self._with_magnitude_of(sides, first), 1)
 
@@ -51,7 +57,7 @@ class AltUp:
         total = first
         for j in range(1, n_altup):
             back = g.slab(self.weights["altup_unembd_proj"], j - 1)
-            side = g.mul_mat(back, g.middle(state, j))
+            side = self.products.build(back, g.middle(state, j))
             total = g.add(self._with_magnitude_of(side, first), total)
         return g.scale(total, 1.0 / n_altup)
 
@@ -67,6 +73,10 @@ class AltUp:
         """Move all predicted streams by what ``output [n_embd, t]`` adds to the active one."""
         g, n_altup, n_embd = self.graph, self.hparams.n_altup, self.hparams.n_embd
         n_tokens = output.ne[1]
+        if kernels := self._kernels_for(layer):
+            sources = (predicted, *self._router(layer, "altup_correct_coef"), output)
+            ne = (n_embd, n_altup, n_tokens)
+            return g.custom(F32, ne, sources, kernels.correct, (self.hparams.rms_eps,))
         innovation = g.sub(output, g.middle(predicted, 0))
         routed = self._route(layer, output)
         factors = g.scale(
@@ -79,6 +89,10 @@ class AltUp:
 
     def _predict(self, layer: int, state: Tensor, n_streams: int) -> Tensor:
         g, n_altup, n_tokens = self.graph, self.hparams.n_altup, state.ne[2]
+        if kernels := self._kernels_for(layer):
+            sources = (state, *self._router(layer, "altup_predict_coef"))
+            ne = (self.hparams.n_embd, n_streams, n_tokens)
+            return g.custom(F32, ne, sources, kernels.predict, (self.hparams.rms_eps,))
         matrix = g.rows(self.weights.of(layer, "altup_predict_coef"), 0, n_altup * n_streams)
         routed = self._route(layer, g.middle(state, 0))
         # p[k, i] with the identity added, so that the sum over k contains stream i itself.
@@ -86,12 +100,31 @@ class AltUp:
         coefs = g.reshape(coefs, n_altup, n_streams, n_tokens)
         return g.out_prod(state, g.permute(coefs, 1, 0, 2, 3))
 
+    def _kernels_for(self, layer: int) -> Kernels | None:
+        """Own kernels, if they take the layer's matrices."""
+        _, router, predict = self._router(layer, "altup_predict_coef")
+        _, _, correct = self._router(layer, "altup_correct_coef")
+        is_known = (
+            router.type in (F16, F32)
+            and predict.type == correct.type == F32
+            and router.ne[0] % _LANES == 0
+            and router.ne[1] <= _MOST_STREAMS
+            and self.weights.kernels_of(router) is None
+        )
+        return self.weights.kernels if is_known else None
+
+    def _router(self, layer: int, coefs: str) -> tuple[Tensor, Tensor, Tensor]:
+        w = self.weights
+        names = ("altup_router_norm", "altup_router", coefs)
+        norm, router, matrix = (w.of(layer, name) for name in names)
+        return norm, router, matrix
+
     def _route(self, layer: int, x: Tensor) -> Tensor:
         """``[n_embd, t]`` to ``[n_altup, t]``."""
         g, w = self.graph, self.weights
         normed = g.rms_norm(x, self.hparams.rms_eps, w.of(layer, "altup_router_norm"))
         scaled = g.scale(normed, 1.0 / self.hparams.n_embd)
-        return g.tanh(g.mul_mat(w.of(layer, "altup_router"), scaled))
+        return g.tanh(self.products.build(w.of(layer, "altup_router"), scaled))
 
     def _with_magnitude_of(self, x: Tensor, like: Tensor) -> Tensor:
         """Scale each column of ``x`` to the root mean square of the same column of ``like``."""

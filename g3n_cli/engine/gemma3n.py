@@ -89,7 +89,7 @@ class _StepBuilder:
         self.inputs: dict[str, Tensor] = {}
         identity = self.input("identity", F32, self.hp.n_altup**2, 1)
         self.products = Products(graph, model.weights)
-        self.altup = AltUp(graph, self.hp, self.w, identity)
+        self.altup = AltUp(graph, self.hp, self.w, self.products, identity)
         self.attention = Attention(graph, self.hp, self.w, self.products, model.cache)
 
     def build(self) -> BuiltStep:
@@ -181,7 +181,7 @@ class _StepBuilder:
         """
         g, hp, n = self.g, self.hp, x.ne[1]
         matrix = g.rows(self.w["per_layer_model_proj"], first * hp.n_ple, count * hp.n_ple)
-        projected = g.scale(g.mul_mat(matrix, x), 1.0 / math.sqrt(hp.n_embd))
+        projected = g.scale(self.products.build(matrix, x), 1.0 / math.sqrt(hp.n_embd))
         projected = g.reshape(projected, hp.n_ple, count, n)
         projected = g.rms_norm(projected, hp.rms_eps, self.w["per_layer_proj_norm"])
         looked_up = g.middles(g.reshape(ple_rows, hp.n_ple, hp.n_layer, n), first, count)

@@ -42,7 +42,13 @@ class Products:
         kernels = self._weights.kernels_of(weight)
         if kernels is None:
             return self._graph.mul_mat(weight, x)
-        return self._build_product(kernels, weight, self._quantize(kernels, x))
+        if kernels.is_quantized(weight.type):
+            return self._build_product(kernels, weight, self._quantize(kernels, x))
+        _check_activations(x)
+        if weight.ne[0] != x.ne[0]:
+            raise ShapeError(f"product: {weight!r} and {x!r} do not fit")
+        ne = (weight.ne[1], x.ne[1])
+        return self._graph.custom(F32, ne, (x, weight), kernels.dense)
 
     def build_rows(self, matrix: Tensor, ids: Tensor) -> Tensor:
         """Rows ``ids [n]`` (I32) of ``matrix [k, m]`` as float32 ``[k, n]``."""
@@ -64,8 +70,8 @@ class Products:
 
         Source: transformers ``Gemma3nTextMLP``.
         """
-        kernels = self._weights.kernels_of(down)
-        if not kernels or not all(map(self._weights.kernels_of, (gate, up))):
+        kernels = self._weights.kernels
+        if kernels is None or not all(map(self._is_quantized, (gate, up, down))):
             return self._build_plain_ffn(gate, up, down, x, z)
         if gate.ne != up.ne or up.ne[1] != down.ne[0]:
             raise ShapeError(f"ffn: {gate!r}, {up!r}, {down!r} do not fit")
@@ -91,6 +97,10 @@ class Products:
             gates = g.relu(g.sub(gates, g.add(mean, g.scale(g.sqrt(variance), z))))
         return self.build(down, g.geglu(gates, self.build(up, x)))
 
+    def _is_quantized(self, matrix: Tensor) -> bool:
+        kernels = self._weights.kernels_of(matrix)
+        return kernels is not None and kernels.is_quantized(matrix.type)
+
     def _build_product(self, kernels: Kernels, weight: Tensor, x: Quantized) -> Tensor:
         if weight.ne[0] != x.k:
             raise ShapeError(f"product: {weight!r} and activations of {x.k} values do not fit")
@@ -100,8 +110,7 @@ class Products:
     def _quantize(self, kernels: Kernels, x: Tensor) -> Quantized:
         if x.ptr not in self._quantized:
             k, n = x.ne[:2]
-            if x.type != F32 or x.nb[0] != _F32_BYTES or x.ne[2:] != (1, 1) or k % BLOCK:
-                raise ShapeError(f"quantize: {x!r} is no matrix of whole blocks of float32")
+            _check_activations(x)
             self._quantized[x.ptr] = self._new_quantized(kernels, k, n, (x,), kernels.quantize)
         return self._quantized[x.ptr]
 
@@ -110,3 +119,8 @@ class Products:
     ) -> Quantized:
         ne = (kernels.count_activation_bytes(n, k),)
         return Quantized(self._graph.custom(I8, ne, sources, function, (float(n),)), k, n)
+
+
+def _check_activations(x: Tensor) -> None:
+    if x.type != F32 or x.nb[0] != _F32_BYTES or x.ne[2:] != (1, 1) or x.ne[0] % BLOCK:
+        raise ShapeError(f"product: {x!r} is no matrix of whole blocks of float32")

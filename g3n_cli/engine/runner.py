@@ -69,6 +69,7 @@ class Gemma3nEngine:
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
                 repack=settings.repack,
                 kernels=kernels,
+                n_ple=hparams.n_ple,
                 n_threads=settings.n_threads,
             )
             stack.callback(weights.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import mmap
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
 _MAP_FROM = 32 << 20
 _CHUNK, _PART = 1 << 19, 32 << 20
-_PLAIN_PREFIXES = ("per_layer", "altup")
-"""Used as views of some of their rows."""
+_NOT_REPACKED = ("token_embd", "per_layer", "altup")
+"""Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
 
 
 class Weights:
@@ -39,6 +40,7 @@ class Weights:
         names: The tensors to load, full names.
         repack: Rearrange matrices at all.
         kernels: Whose panels to make; None for ggml's forms alone.
+        n_ple: Rows that ``per_layer_model_proj`` is used by: any multiple of so many.
         n_threads: Tensors read and rearranged at the same time.
 
     Attributes:
@@ -55,6 +57,7 @@ class Weights:
         *,
         repack: bool,
         kernels: Kernels | None,
+        n_ple: int,
         n_threads: int,
     ) -> None:
         self._path, self.kernels = gguf.path, kernels
@@ -64,11 +67,15 @@ class Weights:
             info.name.removesuffix(".weight"): self._context.new_tensor(info.type, *info.ne)
             for info in infos
         }
-        matrices = [info for info in infos if repack and _is_matrix(info)]
-        in_panels = [i for i in matrices if kernels and kernels.has_panels(i.type, i.ne)]
-        rest = [info for info in matrices if info not in set(in_panels)]
-        # ggml cannot read single rows of what it has repacked.
-        repacked = _choose_repackable(i for i in rest if i.name != "token_embd.weight")
+        matrices = [info for info in infos if repack and len(info.ne) > 1]
+        in_panels = [
+            info
+            for info in matrices
+            if kernels
+            and kernels.has_panels(info.type, info.ne)
+            and (info.name != "per_layer_model_proj.weight" or n_ple % PANEL == 0)
+        ]
+        repacked = _choose_repackable(info for info in matrices if info not in set(in_panels))
         plain = [info for info in infos if info not in {*in_panels, *repacked}]
         is_rearranged = len(plain) < len(infos)
         copied = [info for info in plain if is_rearranged and info.n_bytes < _MAP_FROM]
@@ -107,8 +114,11 @@ class Weights:
         return self._tensors[f"blk.{layer}.{name}"]
 
     def kernels_of(self, tensor: Tensor) -> Kernels | None:
-        """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it."""
-        return self.kernels if tensor.ptr in self._panels else None
+        """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it.
+
+        A view of whole panels can be used like a tensor.
+        """
+        return self.kernels if (tensor.struct.view_src or tensor.ptr) in self._panels else None
 
     def close(self) -> None:
         """Free everything; tensors must not be used afterwards."""
@@ -161,13 +171,9 @@ class Weights:
 
 def _split(info: TensorInfo) -> Iterator[tuple[TensorInfo, int, int]]:
     """Parts of a matrix for threads to pack: the matrix, a first row and the one after the last."""
-    n_rows = info.ne[1]
+    n_rows = math.prod(info.ne[1:])
     step = max(PANEL, _PART * n_rows // info.n_bytes // PANEL * PANEL)
     return ((info, first, min(first + step, n_rows)) for first in range(0, n_rows, step))
-
-
-def _is_matrix(info: TensorInfo) -> bool:
-    return len(info.ne) == 2 and not info.name.startswith(_PLAIN_PREFIXES)
 
 
 def _choose_repackable(infos: Iterable[TensorInfo]) -> list[TensorInfo]:
@@ -176,6 +182,8 @@ def _choose_repackable(infos: Iterable[TensorInfo]) -> list[TensorInfo]:
     answers: dict[tuple[int, ...], bool] = {}
     chosen = []
     for info in infos if buffer_type else ():
+        if len(info.ne) != 2 or info.name.startswith(_NOT_REPACKED):
+            continue
         ne = (info.ne[0], info.ne[1])
         if (key := (info.type, *ne)) not in answers:
             answers[key] = buffer_type is not None and is_repackable(buffer_type, info.type, ne)

@@ -17,6 +17,7 @@ PANEL = 16
 BLOCK = 32
 """Values that share a scale when they are quantized."""
 
+_F16 = 1
 _MOST_HEADS, _MOST_WIDTH = 32, 256
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4, "neon": 8}
 
@@ -29,9 +30,12 @@ class Kernels:
         variant: Its name.
         quantize: Address of the node ``float32 [k, n]`` to activations.
         product: Address of the node activations, matrix to ``float32 [rows, n]``.
+        dense: Address of the node ``float32 [k, n]``, matrix of halves to ``float32 [rows, n]``.
         cutoff: Address of the node gate ``float32 [n_ff, n]`` to ``float32 [n]``; parameter z.
         attention: Address of the node queries, keys, values, mask to ``float32 [d_v * n_head, n]``;
             see ``attention.c``.
+        predict: Address of the node of AltUp's prediction; see ``altup.c``, parameter eps.
+        correct: Address of the node of AltUp's correction; see ``altup.c``, parameter eps.
         get_rows: Address of the node ids ``int32 [n]``, matrix to ``float32 [k, n]``.
         gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
             parameter n.
@@ -41,14 +45,22 @@ class Kernels:
     library: ctypes.CDLL
     quantize: int
     product: int
+    dense: int
     cutoff: int
+    predict: int
+    correct: int
     get_rows: int
     attention: int
     gated: int
 
     def has_panels(self, kind: int, ne: tuple[int, ...]) -> bool:
         """Whether a matrix of ggml type ``kind`` can be stored in panels."""
-        return len(ne) == 2 and ne[1] % PANEL == 0 and self.count_row_bytes(kind, ne[0]) > 0
+        is_matrix = len(ne) in (2, 3) and ne[1] % PANEL == 0
+        return is_matrix and self.count_row_bytes(kind, ne[0]) > 0
+
+    def is_quantized(self, kind: int) -> bool:
+        """Whether products with matrices of this type want quantized activations."""
+        return kind != _F16
 
     def count_row_bytes(self, kind: int, k: int) -> int:
         """Bytes of a row of ``k`` values of ggml type ``kind``; 0 if it has no panels."""
@@ -118,6 +130,6 @@ def load_kernels(name: str) -> Kernels | None:
     library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
     address = {
         name: ctypes.cast(getattr(library, f"g3n_{name}"), c_void_p).value or 0
-        for name in ("quantize", "product", "cutoff", "get_rows", "gated", "attention")
+        for name in ("quantize", "product", "dense", "cutoff", "predict", "correct", "get_rows", "gated", "attention")
     }
     return Kernels(variant, library, **address)

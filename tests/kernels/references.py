@@ -14,7 +14,7 @@ from g3n_cli.ggml.graph import Graph
 from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 
-Q4_0, Q8_0, Q4_K, Q5_K, Q6_K = 2, 8, 12, 13, 14
+F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K = 1, 2, 8, 12, 13, 14
 TYPES = {Q4_0: "Q4_0", Q8_0: "Q8_0", Q4_K: "Q4_K", Q5_K: "Q5_K", Q6_K: "Q6_K"}
 SCALES = {  # offsets of the halves in a block, and how large a value they scale
     Q4_0: {0: 8},
@@ -34,6 +34,12 @@ def make_rows(kind: int, n_rows: int, k: int, seed: int = 0) -> np.ndarray:
         scales = rng.normal(0, 0.1 / largest, blocks.shape[:2]).astype(np.float16)
         blocks[:, :, offset : offset + 2] = scales[:, :, None].view(np.uint8)
     return blocks.reshape(n_rows, -1)
+
+
+def make_halves(n_rows: int, k: int, seed: int = 0) -> np.ndarray:
+    """Rows of float16 as a file holds them."""
+    values = np.random.default_rng(seed).normal(0, 0.1, (n_rows, k))
+    return values.astype(np.float16).view(np.uint8)
 
 
 def dequantize(kind: int, rows: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from g3n_cli.kernels.build import CompilerError, build, find_compiler
 from g3n_cli.kernels.library import find_variants, load_kernels
 from tests.kernels.references import Q4_0, Q4_K, make_rows
 
-F16 = 1
+F32, F16 = 0, 1
 
 
 def test_the_portable_variant_runs_everywhere():
@@ -27,11 +27,12 @@ def test_an_unknown_variant_names_those_that_run():
 @pytest.mark.parametrize(
     ("kind", "ne"),
     [
-        (F16, (64, 32)),
+        (F16, (24, 32)),
+        (F32, (64, 32)),
         (Q4_K, (32, 32)),
         (Q4_0, (48, 32)),
         (Q4_0, (64, 24)),
-        (Q4_0, (64, 32, 2)),
+        (Q4_0, (64, 32, 2, 2)),
         (Q4_0, (64,)),
     ],
 )

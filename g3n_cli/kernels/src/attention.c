@@ -8,7 +8,7 @@
 
 #include "floats_math.h"
 
-enum { LANES = 32, KEYS = 32, MOST_WIDTH = 256, TYPE_F32 = 0, TYPE_F16 = 1 };
+enum { LANES = 32, KEYS = 32, MOST_WIDTH = 256 };
 
 struct tile {
     _Alignas(64) float q[MOST_WIDTH][LANES];    // of value d of each query

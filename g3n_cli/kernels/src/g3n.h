@@ -32,12 +32,13 @@ struct tensor {
 };
 
 // ggml's numbers of the types that have panels.
-enum { TYPE_Q4_0 = 2, TYPE_Q8_0 = 8, TYPE_Q4_K = 12, TYPE_Q5_K = 13, TYPE_Q6_K = 14 };
+enum { TYPE_F16 = 1, TYPE_Q4_0 = 2, TYPE_Q8_0 = 8, TYPE_Q4_K = 12, TYPE_Q5_K = 13, TYPE_Q6_K = 14 };
 
 // Bytes of a row's 32 values (times 8 for the types with blocks of 256, whose shares are not whole); 0 if the
 // type has no panels.
 INLINE int64_t row_bytes(int type, int64_t k) {
     switch (type) {
+    case TYPE_F16: return k * 2;
     case TYPE_Q4_0: return k / 32 * 18;
     case TYPE_Q8_0: return k / 32 * 34;
     case TYPE_Q4_K: return k / 256 * 144;

@@ -16,6 +16,11 @@ static void pack_q4_0(uint8_t *to, const uint8_t *from, int64_t k) {
         }
 }
 
+static void pack_halves(uint16_t *to, const uint16_t *from, int64_t k) {
+    for (int64_t i = 0; i < k; i++)
+        for (int r = 0; r < PANEL; r++) to[i * PANEL + r] = from[r * k + i];
+}
+
 static void pack_q8_0(uint8_t *to, const uint8_t *from, int64_t k) {
     const int64_t n_blocks = k / BLOCK;
     uint8_t *scales = to + n_blocks * 512;
@@ -97,6 +102,7 @@ API void g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, 
     const int64_t size = PANEL * row_bytes(type, k);
     for (int64_t p = 0; p < n_panels; p++, to += size, from += size) {
         switch (type) {
+        case TYPE_F16: pack_halves((uint16_t *)to, (const uint16_t *)from, k); break;
         case TYPE_Q4_0: pack_q4_0(to, from, k); break;
         case TYPE_Q8_0: pack_q8_0(to, from, k); break;
         case TYPE_Q4_K: pack_long(TYPE_Q4_K, to, from, k); break;
@@ -109,6 +115,15 @@ API void g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, 
 // Bytes of a row of k values, 0 if its type has no panels or k is not whole blocks.
 API int64_t g3n_row_bytes(int type, int64_t k) {
     return k % (is_long(type) ? LONG_BLOCK : BLOCK) ? 0 : row_bytes(type, k);
+}
+
+static void get_halves(const struct matrix *m, int64_t row, int64_t block, float *to) {
+    const uint16_t *panel = (const uint16_t *)m->data + row / PANEL * PANEL * m->k;
+    for (int i = 0; i < BLOCK; i++) {
+        float values[PANEL];
+        floats_store(values, floats_load_half(panel + (block * BLOCK + i) * PANEL));
+        to[i] = values[row % PANEL];
+    }
 }
 
 INLINE void get_block(const int type, const struct matrix *m, int64_t row, int64_t block, float *to) {
@@ -139,6 +154,7 @@ API void g3n_get_rows(struct tensor *dst, int ith, int nth, void *userdata) {
         const int64_t row = ((const int32_t *)dst->src[0]->data)[t];
         float *to = (float *)((char *)dst->data + t * dst->nb[1]) + b * BLOCK;
         switch (m.type) {
+        case TYPE_F16: get_halves(&m, row, b, to); break;
         case TYPE_Q4_0: get_block(TYPE_Q4_0, &m, row, b, to); break;
         case TYPE_Q8_0: get_block(TYPE_Q8_0, &m, row, b, to); break;
         case TYPE_Q4_K: get_block(TYPE_Q4_K, &m, row, b, to); break;

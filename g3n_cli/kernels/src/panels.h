@@ -1,5 +1,6 @@
 // How each type lies in a panel of 16 rows. Everything is a vector: 4 bytes, or one scale, of each row.
 //
+//   F16   k times 16 halves
 //   Q4_0  k / 32 blocks of 4 vectors of nibbles, then 16 scales a block
 //   Q8_0  k / 32 blocks of 8 vectors of bytes (128 above the value), then 16 scales a block
 //   Q4_K, Q5_K, Q6_K  k / 256 blocks of

@@ -1,0 +1,97 @@
+// Products of matrices of halves with float32 activations, neither of them rounded.
+//
+// A panel holds the 16 rows' values of each k next to each other. For many tokens, 32 rows of some k are widened once
+// and multiplied by all tokens; for up to four, every weight is read once and widened in registers.
+#include <string.h>
+
+#include "simd.h"
+
+enum { DEPTH = 128 };  // k of a pass
+
+INLINE const float *row_of(const struct tensor *x, int64_t t) {
+    return (const float *)((const char *)x->data + t * x->nb[1]);
+}
+
+// c[t] += w[0..depth) * x[t] for AT_ONCE_TOKENS tokens whose activations lie `stride` floats apart.
+INLINE void multiply(const int n_tokens, const float (*w)[GROUP], int depth, int j0, const float *x,
+                     int64_t stride, float (*c)[GROUP]) {
+    floats sum[AT_ONCE_TOKENS][AT_ONCE_PANELS];
+    UNROLL for (int t = 0; t < n_tokens; t++)
+        UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++)
+            sum[t][j] = floats_load(c[t] + (j0 + j) * PANEL);
+    for (int i = 0; i < depth; i++) {
+        floats v[AT_ONCE_PANELS];
+        UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++) v[j] = floats_load(w[i] + (j0 + j) * PANEL);
+        UNROLL for (int t = 0; t < n_tokens; t++)
+            UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++)
+                sum[t][j] = floats_fma(v[j], floats_set(x[t * stride + i]), sum[t][j]);
+    }
+    UNROLL for (int t = 0; t < n_tokens; t++)
+        UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++)
+            floats_store(c[t] + (j0 + j) * PANEL, sum[t][j]);
+}
+
+static void multiply_many(const uint16_t *const panel[2], int64_t k, const struct tensor *x, int64_t first,
+                          int64_t last, float (*c)[GROUP]) {
+    _Alignas(64) float w[DEPTH][GROUP];
+    const int64_t stride = (int64_t)(x->nb[1] / sizeof(float));
+    memset(c, 0, (size_t)(last - first) * sizeof *c);
+    for (int64_t at = 0; at < k; at += DEPTH) {
+        const int depth = (int)(k - at < DEPTH ? k - at : DEPTH);
+        for (int i = 0; i < depth; i++)
+            for (int j = 0; j < 2; j++)
+                floats_store(w[i] + j * PANEL, floats_load_half(panel[j] + (at + i) * PANEL));
+        for (int j = 0; j < 2; j += AT_ONCE_PANELS) {
+            int64_t t = first;
+            for (; t + AT_ONCE_TOKENS <= last; t += AT_ONCE_TOKENS)
+                multiply(AT_ONCE_TOKENS, w, depth, j, row_of(x, t) + at, stride, c + (t - first));
+            for (; t < last; t++) multiply(1, w, depth, j, row_of(x, t) + at, stride, c + (t - first));
+        }
+    }
+}
+
+// One panel with 1 to 4 tokens.
+INLINE void multiply_direct(const int n, const uint16_t *panel, int64_t k, const struct tensor *x, float (*c)[GROUP]) {
+    enum { CHAINS = 4 };  // sums that do not wait for each other
+    floats sum[4][CHAINS];
+    UNROLL for (int t = 0; t < n; t++)
+        UNROLL for (int i = 0; i < CHAINS; i++) sum[t][i] = floats_set(0);
+    for (int64_t at = 0; at < k; at += CHAINS)
+        UNROLL for (int i = 0; i < CHAINS; i++) {
+            const floats v = floats_load_half(panel + (at + i) * PANEL);
+            UNROLL for (int t = 0; t < n; t++)
+                sum[t][i] = floats_fma(v, floats_set(row_of(x, t)[at + i]), sum[t][i]);
+        }
+    UNROLL for (int t = 0; t < n; t++)
+        floats_store(c[t], floats_add(floats_add(sum[t][0], sum[t][1]), floats_add(sum[t][2], sum[t][3])));
+}
+
+// Node: dst float32 [rows, n]; src[0] float32 [k, n] whose rows may lie apart, src[1] the matrix of halves in panels.
+API void g3n_dense(struct tensor *dst, int ith, int nth, void *userdata) {
+    (void)ith;
+    _Alignas(64) float c[MOST_TOKENS][GROUP];
+    struct node *node = userdata;
+    const struct tensor *x = dst->src[0];
+    const struct matrix m = matrix_of(dst->src[1]);
+    const int64_t n = dst->ne[1], n_groups = (m.rows + GROUP - 1) / GROUP;
+    const int64_t count = n_groups * ((n + MOST_TOKENS - 1) / MOST_TOKENS);
+    for (int64_t i; (i = take(&node->next, count, nth)) < count;) {
+        const int64_t row = i % n_groups * GROUP, first = i / n_groups * MOST_TOKENS;
+        const int64_t last = first + MOST_TOKENS < n ? first + MOST_TOKENS : n;
+        const int64_t n_rows = m.rows - row < GROUP ? m.rows - row : GROUP;
+        const uint16_t *data = (const uint16_t *)m.data + row * m.k;
+        const uint16_t *panel[2] = {data, n_rows < GROUP ? data : data + PANEL * m.k};
+        if (n > 4) multiply_many(panel, m.k, x, first, last, c);
+        for (int j = 0; n <= 4 && j * PANEL < n_rows; j++) {
+            float(*to)[GROUP] = (float(*)[GROUP])(c[0] + j * PANEL);
+            switch (n) {
+            case 1: multiply_direct(1, panel[j], m.k, x, to); break;
+            case 2: multiply_direct(2, panel[j], m.k, x, to); break;
+            case 3: multiply_direct(3, panel[j], m.k, x, to); break;
+            default: multiply_direct(4, panel[j], m.k, x, to);
+            }
+        }
+        for (int64_t t = first; t < last; t++)
+            memcpy((char *)dst->data + t * dst->nb[1] + row * 4, c[t - first], (size_t)n_rows * 4);
+    }
+}
