@@ -5,8 +5,8 @@ Run from the root of the repository:
     python -m benchmarks.kernels --out benchmarks/results/kernels.json
     python -m benchmarks.kernels --types Q4_0 --tokens 1,512
 
-Matrices hold random bytes; sides take turns. The limits are measured too: the instructions that products are made of,
-in registers, and reading memory from end to end.
+Matrices hold random bytes; sides take turns. The limits are measured too: the instructions that
+products are made of, in registers, and reading memory from end to end.
 """
 
 from __future__ import annotations

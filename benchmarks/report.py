@@ -119,7 +119,7 @@ def render_load(result: Mapping[str, Any]) -> str:
 
 
 def render_kernels(result: Mapping[str, Any]) -> str:
-    """Table of a ``kernels`` result: G multiply-adds/s of each side, and GB/s of weights for one token."""
+    """Table of a ``kernels`` result: G multiply-adds/s, for one token GB/s of weights too."""
     limits, cases = result["limits"], result["cases"]
     names = sorted({name for case in cases for name in case["samples_s"]}, key=_order_of_side)
     rows = []
@@ -135,10 +135,11 @@ def render_kernels(result: Mapping[str, Any]) -> str:
         rows.append(cells)
     peaks = limits["multiply_adds_per_s"]
     settings = result["settings"]
+    in_registers = ", ".join(f"{name} {peaks[name] / 1e9:.0f}" for name in names if name in peaks)
     lines = [
         f"G multiply-adds/s, medians of {settings['repetitions']}; {settings['n_threads']} threads."
         f" Limits measured beside them: {limits['stream_bytes_per_s'] / 1e9:.1f} GB/s read; in"
-        f" registers " + ", ".join(f"{name} {peaks[name] / 1e9:.0f}" for name in names if name in peaks),
+        f" registers {in_registers}",
         "",
         *_table(["matrix", "tokens", *names], rows),
     ]

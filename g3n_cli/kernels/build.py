@@ -1,7 +1,7 @@
 """Compile the kernels; run by ``pip install`` through ``hatch_build.py``.
 
-``python -m g3n_cli.kernels.build [FLAG]...`` compiles them anew, in place. Needs nothing but the standard
-library and a C compiler, as it runs before g3n is installed.
+``python -m g3n_cli.kernels.build [FLAG]...`` compiles them anew, in place. Needs nothing but the
+standard library and a C compiler, as it runs before g3n is installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 """Compiler flags of each variant, the best last."""
 
 MACHINES = {"neon": _ARM, "avx2": _X86, "avxvnni": _X86, "avx512vnni": _X86}
-"""Machines, as ``platform.machine()`` names them, that a variant is for; any if it is not listed."""
+"""Machines that a variant is for, as ``platform.machine()`` names them; any if it has none."""
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno"),

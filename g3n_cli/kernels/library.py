@@ -19,6 +19,10 @@ BLOCK = 32
 
 _F16 = 1
 _MOST_HEADS, _MOST_WIDTH = 32, 256
+_NODES = (
+    *("quantize", "product", "dense", "cutoff", "gated"),
+    *("attention", "predict", "correct", "get_rows"),
+)
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4, "neon": 8}
 
 
@@ -129,7 +133,6 @@ def load_kernels(name: str) -> Kernels | None:
     library.g3n_pack.restype = None
     library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
     address = {
-        name: ctypes.cast(getattr(library, f"g3n_{name}"), c_void_p).value or 0
-        for name in ("quantize", "product", "dense", "cutoff", "predict", "correct", "get_rows", "gated", "attention")
+        node: ctypes.cast(getattr(library, f"g3n_{node}"), c_void_p).value or 0 for node in _NODES
     }
     return Kernels(variant, library, **address)

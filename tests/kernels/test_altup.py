@@ -30,9 +30,7 @@ def run(node, ne, operands):
     """Compute a node of a variant's with the given operands."""
     graph = Graph(16)
     kinds = {np.dtype(np.float16): F16, np.dtype(np.float32): F32}
-    given = [
-        graph.input(str(i), kinds[a.dtype], *a.shape[::-1]) for i, a in enumerate(operands)
-    ]
+    given = [graph.input(str(i), kinds[a.dtype], *a.shape[::-1]) for i, a in enumerate(operands)]
     out = graph.custom(F32, ne, tuple(given), node, (EPS,))
     flat = graph.reshape(out, ne[0] * ne[1], ne[2])
     (found,) = compute(graph, flat, dict(zip(given, operands, strict=True)), n_threads=2)
