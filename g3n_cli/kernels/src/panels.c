@@ -6,14 +6,12 @@
 enum { D4 = 18, D8 = 34 };
 
 static void pack_q4_0(uint8_t *to, const uint8_t *from, int64_t k) {
-    const int64_t n_blocks = k / BLOCK;
+    const int64_t n_blocks = k / BLOCK, row = n_blocks * D4;
     uint8_t *scales = to + n_blocks * 256;
-    for (int64_t b = 0; b < n_blocks; b++)
-        for (int r = 0; r < PANEL; r++) {
-            const uint8_t *block = from + (r * n_blocks + b) * D4;
-            memcpy(scales + (b * PANEL + r) * 2, block, 2);
-            for (int v = 0; v < 4; v++) memcpy(to + b * 256 + v * 64 + r * 4, block + 2 + v * 4, 4);
-        }
+    for (int64_t b = 0; b < n_blocks; b++, from += D4) {
+        for (int v = 0; v < 4; v++) bytes_store(to + b * 256 + v * 64, bytes_gather(from + 2 + v * 4, row));
+        for (int r = 0; r < PANEL; r++) memcpy(scales + (b * PANEL + r) * 2, from + r * row, 2);
+    }
 }
 
 static void pack_halves(uint16_t *to, const uint16_t *from, int64_t k) {
@@ -37,64 +35,51 @@ static void pack_q8_0(uint8_t *to, const uint8_t *from, int64_t k) {
         }
 }
 
-// The 32 low parts of sub-block j of a row's block of 256, four values a word, four bits a value; `fours` are the
-// file's. Source of this and of `rest_of`: ggml's dequantize_row_q4_K, _q5_K, _q6_K.
-INLINE void nibbles_of(const int type, uint32_t to[8], const uint8_t *fours, int j) {
-    const int at = type == TYPE_Q6_K ? j / 4 * 64 + j % 2 * 32 : j / 2 * 32;
-    const int shift = 4 * (type == TYPE_Q6_K ? j / 2 % 2 : j % 2);
-    memcpy(to, fours + at, 32);
-    for (int v = 0; v < 8; v++) to[v] = to[v] >> shift & 0x0f0f0f0f;
-}
-
-// What of the values lies above their four bits: one bit of Q5_K, two of Q6_K.
-INLINE void rest_of(const int type, uint32_t to[8], const uint8_t *rest, int j) {
-    memcpy(to, rest + (type == TYPE_Q6_K ? j / 4 * 32 : 0), 32);
-    for (int v = 0; v < 8; v++)
-        to[v] = type == TYPE_Q6_K ? to[v] >> 2 * (j % 4) & 0x03030303 : to[v] >> j & 0x01010101;
-}
-
-// Packs a block of 256 of row r of a panel.
-INLINE void pack_long_block(const int type, uint8_t *to, const uint8_t *from, int r) {
-    const uint8_t *rest = type == TYPE_Q6_K ? from + 128 : from + 16;
+// Packs 256 values of 16 rows that lie `row` bytes apart. Source: ggml's dequantize_row_q4_K, _q5_K, _q6_K.
+INLINE void pack_long_block(const int type, uint8_t *to, const uint8_t *from, int64_t row) {
     const uint8_t *fours = type == TYPE_Q6_K ? from : type == TYPE_Q5_K ? from + 48 : from + 16;
+    const uint8_t *rest = type == TYPE_Q6_K ? from + 128 : from + 16;
     uint8_t *more = to + NIBBLES;
     for (int j = 0; j < 8; j++) {
-        uint32_t x[8];
-        nibbles_of(type, x, fours, j);
+        const uint8_t *at = fours + (type == TYPE_Q6_K ? j / 4 * 64 + j % 2 * 32 : j / 2 * 32);
+        const int is_high = type == TYPE_Q6_K ? j / 2 % 2 : j % 2;
         for (int v = 0; v < 4; v++) {
-            const uint32_t word = x[v] | x[v + 4] << 4;
-            memcpy(to + j * 256 + v * 64 + r * 4, &word, 4);
+            const bytes a = bytes_gather(at + v * 4, row), b = bytes_gather(at + 16 + v * 4, row);
+            const bytes low = is_high ? bytes_high(a) : bytes_low(a);
+            bytes_store(to + j * 256 + v * 64, bytes_join(low, b, 4 * is_high, 4, 4));
         }
-        if (type == TYPE_Q4_K) continue;
-        rest_of(type, x, rest, j);
+        bytes x = bytes_zero(), y = bytes_zero();
         if (type == TYPE_Q5_K) {
-            uint32_t word = 0;
-            for (int g = 0; g < 8; g++) word |= x[g] << g;
-            memcpy(more + j * 64 + r * 4, &word, 4);
-            continue;
+            for (int g = 0; g < 8; g++) x = bytes_join(x, bytes_gather(rest + g * 4, row), j, 1, g);
+            bytes_store(more + j * 64, x);
         }
-        for (int h = 0; h < 2; h++) {
-            uint32_t word = 0;
-            for (int g = 0; g < 4; g++) word |= x[4 * h + g] << 2 * g;
-            memcpy(more + (2 * j + h) * 64 + r * 4, &word, 4);
+        if (type == TYPE_Q6_K) {
+            const uint8_t *pairs = rest + j / 4 * 32;
+            for (int g = 0; g < 4; g++) {
+                x = bytes_join(x, bytes_gather(pairs + g * 4, row), j % 4 * 2, 2, 2 * g);
+                y = bytes_join(y, bytes_gather(pairs + 16 + g * 4, row), j % 4 * 2, 2, 2 * g);
+            }
+            bytes_store(more + j * 128, x);
+            bytes_store(more + j * 128 + 64, y);
         }
     }
-    if (type == TYPE_Q6_K) {
-        for (int i = 0; i < 16; i++) more[PAIRS + i * 16 + r] = from[192 + i];
-        memcpy(more + PAIRS + HEADER + r * 2, from + 208, 2);
-        return;
+    more += type == TYPE_Q6_K ? PAIRS : type == TYPE_Q5_K ? FIFTHS : 0;
+    for (int r = 0; r < PANEL; r++, from += row) {
+        if (type == TYPE_Q6_K) {
+            for (int i = 0; i < 16; i++) more[i * 16 + r] = from[192 + i];
+            memcpy(more + HEADER + r * 2, from + 208, 2);
+        } else {
+            memcpy(more + r * 2, from, 2);
+            memcpy(more + 32 + r * 2, from + 2, 2);
+            for (int i = 0; i < 3; i++) memcpy(more + 64 + i * 64 + r * 4, from + 4 + i * 4, 4);
+        }
     }
-    if (type == TYPE_Q5_K) more += FIFTHS;
-    memcpy(more + r * 2, from, 2);
-    memcpy(more + 32 + r * 2, from + 2, 2);
-    for (int i = 0; i < 3; i++) memcpy(more + 64 + i * 64 + r * 4, from + 4 + i * 4, 4);
 }
 
 INLINE void pack_long(const int type, uint8_t *to, const uint8_t *from, int64_t k) {
     const int64_t n_blocks = k / LONG_BLOCK, size = row_bytes(type, LONG_BLOCK);
     for (int64_t b = 0; b < n_blocks; b++)
-        for (int r = 0; r < PANEL; r++)
-            pack_long_block(type, to + b * PANEL * size, from + (r * n_blocks + b) * size, r);
+        pack_long_block(type, to + b * PANEL * size, from + b * size, n_blocks * size);
 }
 
 // Packs `n_panels` panels of rows of k values.

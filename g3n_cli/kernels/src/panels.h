@@ -54,13 +54,13 @@ INLINE void load_block(const int type, bytes w[8], const struct panel *p, int64_
     }
     if (type == TYPE_Q5_K) {
         const bytes x = bytes_load(more);
-        UNROLL for (int g = 0; g < 8; g++) w[g] = bytes_join(w[g], x, g, 1);
+        UNROLL for (int g = 0; g < 8; g++) w[g] = bytes_join(w[g], x, g, 1, 4);
     }
     if (type == TYPE_Q6_K) {
         const bytes x = bytes_load(more), y = bytes_load(more + 64);
         UNROLL for (int g = 0; g < 4; g++) {
-            w[g] = bytes_join(w[g], x, 2 * g, 2);
-            w[g + 4] = bytes_join(w[g + 4], y, 2 * g, 2);
+            w[g] = bytes_join(w[g], x, 2 * g, 2, 4);
+            w[g + 4] = bytes_join(w[g + 4], y, 2 * g, 2, 4);
         }
     }
 }

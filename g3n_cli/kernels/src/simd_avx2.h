@@ -10,12 +10,15 @@ typedef struct {
     __m256 a, b;
 } floats;
 
+INLINE bytes bytes_zero(void) {
+    return (bytes){_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
 INLINE bytes bytes_load(const void *p) {
     return (bytes){_mm256_loadu_si256(p), _mm256_loadu_si256((const __m256i *)p + 1)};
 }
 INLINE void bytes_store(void *p, bytes x) {
-    _mm256_store_si256(p, x.a);
-    _mm256_store_si256((__m256i *)p + 1, x.b);
+    _mm256_storeu_si256(p, x.a);
+    _mm256_storeu_si256((__m256i *)p + 1, x.b);
 }
 INLINE bytes bytes_low(bytes x) {
     const __m256i m = _mm256_set1_epi8(15);
@@ -80,15 +83,22 @@ INLINE dot full_add(dot sum, bytes w, int32_t x) {
 INLINE words full_end(dot sum, int32_t start) { return (void)start, (words){sum.a, sum.b}; }
 #endif
 
-// a | b << 4 of bits `bits` of b from bit `shift` on
-INLINE __m256i join(__m256i a, __m256i b, __m128i shift, __m256i mask) {
-    b = _mm256_and_si256(_mm256_srl_epi32(b, shift), mask);
-    return _mm256_or_si256(a, _mm256_slli_epi32(b, 4));
+// 4 bytes from each of 16 places, `stride` bytes apart.
+INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i at = _mm256_mullo_epi32(lane, _mm256_set1_epi32((int)stride));
+    return (bytes){_mm256_i32gather_epi32((const int *)p, at, 1),
+                   _mm256_i32gather_epi32((const int *)(p + 8 * stride), at, 1)};
 }
-INLINE bytes bytes_join(bytes a, bytes b, int shift, int bits) {
-    const __m128i s = _mm_cvtsi32_si128(shift);
+// a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.
+INLINE __m256i join(__m256i a, __m256i b, __m128i from, __m256i mask, __m128i to) {
+    b = _mm256_and_si256(_mm256_srl_epi32(b, from), mask);
+    return _mm256_or_si256(a, _mm256_sll_epi32(b, to));
+}
+INLINE bytes bytes_join(bytes a, bytes b, int from, int bits, int to) {
+    const __m128i f = _mm_cvtsi32_si128(from), t = _mm_cvtsi32_si128(to);
     const __m256i m = _mm256_set1_epi8((char)((1 << bits) - 1));
-    return (bytes){join(a.a, b.a, s, m), join(a.b, b.b, s, m)};
+    return (bytes){join(a.a, b.a, f, m, t), join(a.b, b.b, f, m, t)};
 }
 // Bits `shift` to `shift` + 5 at most, as `mask` says, of each lane's word
 INLINE words words_field(bytes x, int shift, int mask) {

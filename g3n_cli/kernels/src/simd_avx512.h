@@ -6,8 +6,9 @@ enum { AT_ONCE_PANELS = 2, AT_ONCE_TOKENS = 8 };
 typedef __m512i bytes, words, dot;
 typedef __m512 floats;
 
+INLINE bytes bytes_zero(void) { return _mm512_setzero_si512(); }
 INLINE bytes bytes_load(const void *p) { return _mm512_loadu_si512(p); }
-INLINE void bytes_store(void *p, bytes a) { _mm512_store_si512(p, a); }
+INLINE void bytes_store(void *p, bytes a) { _mm512_storeu_si512(p, a); }
 INLINE bytes bytes_low(bytes a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
 INLINE bytes bytes_high(bytes a) {
     return _mm512_and_si512(_mm512_srli_epi16(a, 4), _mm512_set1_epi8(15));
@@ -25,11 +26,16 @@ INLINE words dot_end(dot sum, int32_t start) { return (void)start, sum; }
 #define full_add dot_add
 #define full_end dot_end
 
-// a | b << 4 of bits `bits` of b from bit `shift` on
-INLINE bytes bytes_join(bytes a, bytes b, int shift, int bits) {
+// 4 bytes from each of 16 places, `stride` bytes apart.
+INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_i32gather_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32((int)stride)), p, 1);
+}
+// a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.
+INLINE bytes bytes_join(bytes a, bytes b, int from, int bits, int to) {
     const bytes m = _mm512_set1_epi8((char)((1 << bits) - 1));
-    b = _mm512_and_si512(_mm512_srl_epi32(b, _mm_cvtsi32_si128(shift)), m);
-    return _mm512_or_si512(a, _mm512_slli_epi32(b, 4));
+    b = _mm512_and_si512(_mm512_srl_epi32(b, _mm_cvtsi32_si128(from)), m);
+    return _mm512_or_si512(a, _mm512_sll_epi32(b, _mm_cvtsi32_si128(to)));
 }
 // Bits `shift` to `shift` + 5 at most, as `mask` says, of each lane's word
 INLINE words words_field(bytes a, int shift, int mask) {

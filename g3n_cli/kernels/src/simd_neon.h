@@ -15,6 +15,11 @@ typedef struct {
 
 #define EACH UNROLL for (int i = 0; i < 4; i++)
 
+INLINE bytes bytes_zero(void) {
+    bytes r;
+    EACH r.v[i] = vdupq_n_u8(0);
+    return r;
+}
 INLINE bytes bytes_load(const void *p) {
     bytes r;
     EACH r.v[i] = vld1q_u8((const uint8_t *)p + 16 * i);
@@ -57,12 +62,18 @@ INLINE dot full_add(dot sum, bytes a, int32_t x) {
 }
 INLINE words full_end(dot sum, int32_t start) { return (void)start, sum; }
 
-// a | b << 4 of bits `bits` of b from bit `shift` on
-INLINE bytes bytes_join(bytes a, bytes b, int shift, int bits) {
+// 4 bytes from each of 16 places, `stride` bytes apart.
+INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
+    uint8_t a[64];
+    for (int i = 0; i < 16; i++) __builtin_memcpy(a + i * 4, p + i * stride, 4);
+    return bytes_load(a);
+}
+// a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.
+INLINE bytes bytes_join(bytes a, bytes b, int from, int bits, int to) {
     const uint8x16_t m = vdupq_n_u8((uint8_t)((1 << bits) - 1));
     EACH {
-        const uint8x16_t part = vandq_u8(vshlq_u8(b.v[i], vdupq_n_s8((int8_t)-shift)), m);
-        a.v[i] = vorrq_u8(a.v[i], vshlq_n_u8(part, 4));
+        const uint8x16_t part = vandq_u8(vshlq_u8(b.v[i], vdupq_n_s8((int8_t)-from)), m);
+        a.v[i] = vorrq_u8(a.v[i], vshlq_u8(part, vdupq_n_s8((int8_t)to)));
     }
     return a;
 }

@@ -20,6 +20,7 @@ typedef struct {
 
 #define EACH for (int i = 0; i < 16; i++)
 
+INLINE bytes bytes_zero(void) { return (bytes){{0}}; }
 INLINE bytes bytes_load(const void *p) {
     bytes a;
     memcpy(a.v, p, 64);
@@ -54,9 +55,15 @@ INLINE words dot_end(dot sum, int32_t start) { return (void)start, sum; }
 #define full_add dot_add
 #define full_end dot_end
 
-// a | b << 4 of bits `bits` of b from bit `shift` on
-INLINE bytes bytes_join(bytes a, bytes b, int shift, int bits) {
-    for (int i = 0; i < 64; i++) a.v[i] |= (uint8_t)((b.v[i] >> shift & ((1 << bits) - 1)) << 4);
+// 4 bytes from each of 16 places, `stride` bytes apart.
+INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
+    bytes a;
+    EACH memcpy(a.v + i * 4, p + i * stride, 4);
+    return a;
+}
+// a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.
+INLINE bytes bytes_join(bytes a, bytes b, int from, int bits, int to) {
+    for (int i = 0; i < 64; i++) a.v[i] |= (uint8_t)((b.v[i] >> from & ((1 << bits) - 1)) << to);
     return a;
 }
 // Bits `shift` to `shift` + 5 at most, as `mask` says, of each lane's word
