@@ -21,7 +21,7 @@ from g3n_cli.kernels.library import PANEL, Kernels
 _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
 _MAP_FROM = 32 << 20
-_CHUNK, _PART = 1 << 19, 32 << 20
+_CHUNK, _PART = 1 << 21, 32 << 20
 _NOT_REPACKED = ("token_embd", "per_layer", "altup")
 """Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
 
