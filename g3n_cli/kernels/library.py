@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from g3n_cli.errors import UsageError
+from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.kernels.build import VARIANTS, file_name
 
 FOLDER = Path(__file__).parent
@@ -107,32 +107,45 @@ def load_kernels(name: str) -> Kernels | None:
     """The kernels that ``--kernels`` names.
 
     Args:
-        name: ``own`` for the best variant, ``ggml`` for none, or a variant.
+        name: ``own`` for the best variant that is faster than ggml, ``ggml`` for none, or a variant.
 
     Returns:
-        None if ggml's own products are to be used, as where no variant is installed.
+        None if ggml's products are to be used: also where only the portable variant runs, which is
+        there to compare with.
 
     Raises:
         UsageError: the variant does not run here.
+        G3nError: it was compiled from other sources.
     """
     variants = find_variants()
-    if name == "ggml" or (name == "own" and not variants):
+    if name == "own":
+        name = next((variant for variant in variants if variant != "portable"), "ggml")
+    if name == "ggml":
         return None
-    if name != "own" and name not in variants:
+    if name not in variants:
         known = ", ".join(("own", "ggml", *variants))
         raise UsageError(f"--kernels {name} does not run here", f"there is: {known}")
-    variant = variants[0] if name == "own" else name
-    library = ctypes.CDLL(str(FOLDER / file_name(variant)))
+    library = ctypes.CDLL(str(FOLDER / file_name(name)))
+    try:
+        return Kernels(name, library, **_declare(library))
+    except AttributeError as error:
+        hint = "install g3n again: make, or pip install"
+        raise G3nError("the compiled kernels are older than g3n", hint) from error
+
+
+def _declare(library: ctypes.CDLL) -> dict[str, int]:
+    """Prototypes of what is called from Python; addresses of the nodes."""
     c_long, c_int, c_void_p = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
-    library.g3n_activation_bytes.argtypes = [c_long, c_long]
-    library.g3n_activation_bytes.restype = c_long
-    library.g3n_row_bytes.argtypes = [c_int, c_long]
-    library.g3n_row_bytes.restype = c_long
-    library.g3n_peak.argtypes = [c_long, ctypes.c_int32]
-    library.g3n_peak.restype = c_long
-    library.g3n_pack.restype = None
-    library.g3n_pack.argtypes = [c_int, c_void_p, c_void_p, c_long, c_long]
-    address = {
+    prototypes: dict[str, tuple[type | None, ...]] = {
+        # name: (result, arguments...)
+        "activation_bytes": (c_long, c_long, c_long),
+        "row_bytes": (c_long, c_int, c_long),
+        "pack": (None, c_int, c_void_p, c_void_p, c_long, c_long),
+        "peak": (c_long, c_long, ctypes.c_int32),
+    }
+    for name, (result, *arguments) in prototypes.items():
+        function = getattr(library, f"g3n_{name}")
+        function.restype, function.argtypes = result, arguments
+    return {
         node: ctypes.cast(getattr(library, f"g3n_{node}"), c_void_p).value or 0 for node in _NODES
     }
-    return Kernels(variant, library, **address)

@@ -1,4 +1,4 @@
-// Kernels of g3n: products of quantized matrices as nodes of a ggml graph.
+// Kernels of g3n: products of matrices, and what lies between them, as nodes of a ggml graph.
 //
 // A matrix [k, rows] is stored in panels of 16 rows, each as many bytes as its rows in the file. In a
 // panel, a vector holds four neighbouring values of each of the 16 rows, so that one instruction
@@ -34,8 +34,7 @@ struct tensor {
 // ggml's numbers of the types that have panels.
 enum { TYPE_F16 = 1, TYPE_Q4_0 = 2, TYPE_Q8_0 = 8, TYPE_Q4_K = 12, TYPE_Q5_K = 13, TYPE_Q6_K = 14 };
 
-// Bytes of a row's 32 values (times 8 for the types with blocks of 256, whose shares are not whole); 0 if the
-// type has no panels.
+// Bytes of a row of k values, which are whole blocks; 0 if the type has no panels.
 INLINE int64_t row_bytes(int type, int64_t k) {
     switch (type) {
     case TYPE_F16: return k * 2;
