@@ -14,7 +14,7 @@ import numpy as np
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
-from g3n_cli.ggml.handles import Buffer, Context, advise_huge_pages, write_tensor
+from g3n_cli.ggml.handles import Buffer, Context, write_tensor
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import PANEL, Kernels
 
@@ -137,7 +137,6 @@ class Weights:
         offsets, size = np.cumsum(sizes) - sizes, int(sizes.sum()) + _ALIGNMENT
         buffer = Buffer.allocate(buffer_type, size) if buffer_type else Buffer.zeros(size)
         self._buffers.append(buffer)
-        advise_huge_pages(buffer)
         buffer.mark_as_weights()
         start = -buffer.base % _ALIGNMENT
         for info, offset in zip(infos, offsets, strict=True):

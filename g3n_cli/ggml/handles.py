@@ -155,13 +155,6 @@ def address_of(memory: mmap.mmap) -> int:
     return int(np.frombuffer(memory, np.uint8, 1).ctypes.data)
 
 
-def advise_huge_pages(buffer: Buffer) -> None:
-    """Ask for huge pages under memory that will be used whole: fewer faults, fewer TLB misses."""
-    start = -(-buffer.base // mmap.PAGESIZE) * mmap.PAGESIZE
-    length = buffer.base + buffer.size - start
-    ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
-
-
 def trim_heap() -> None:
     """Give memory that C code has freed back to the system, where the C library can."""
     with contextlib.suppress(AttributeError):

@@ -107,7 +107,7 @@ def load_kernels(name: str) -> Kernels | None:
     """The kernels that ``--kernels`` names.
 
     Args:
-        name: ``own`` for the best variant that is faster than ggml, ``ggml`` for none, or a variant.
+        name: ``own`` for the best variant that beats ggml, ``ggml`` for none, or a variant.
 
     Returns:
         None if ggml's products are to be used: also where only the portable variant runs, which is
