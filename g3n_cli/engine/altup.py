@@ -15,9 +15,9 @@ from g3n_cli.engine.products import Products
 from g3n_cli.engine.weights import Weights
 from g3n_cli.ggml.graph import F16, F32, Graph
 from g3n_cli.ggml.tensor import Tensor
-from g3n_cli.kernels.library import Kernels
+from g3n_cli.kernels.library import LANES, Kernels
 
-_LANES, _MOST_STREAMS = 16, 16
+_MOST_STREAMS = 16
 
 MEAN_SQUARE_FLOOR = 1e-5
 """Smallest mean square a stream is divided by; llama.cpp has none."""
@@ -69,14 +69,21 @@ class AltUp:
         """Only the stream that the layer transforms: ``[n_embd, t]``."""
         return self.graph.middle(self._predict(layer, state, 1), 0)
 
-    def build_correct(self, layer: int, predicted: Tensor, output: Tensor) -> Tensor:
-        """Move all predicted streams by what ``output [n_embd, t]`` adds to the active one."""
+    def build_correct(
+        self, layer: int, predicted: Tensor, answer: Tensor, residual: Tensor
+    ) -> Tensor:
+        """Move all predicted streams by what the layer's output adds to the active one.
+
+        The output is the FFN's ``answer [n_embd, t]``, normed, and the ``residual`` beside it.
+        """
         g, n_altup, n_embd = self.graph, self.hparams.n_altup, self.hparams.n_embd
-        n_tokens = output.ne[1]
+        n_tokens, eps = answer.ne[1], self.hparams.rms_eps
+        norm = self.weights.of(layer, "post_ffw_norm")
         if kernels := self._kernels_for(layer):
-            sources = (predicted, *self._router(layer, "altup_correct_coef"), output)
-            ne = (n_embd, n_altup, n_tokens)
-            return g.custom(F32, ne, sources, kernels.correct, (self.hparams.rms_eps,))
+            router = self._router(layer, "altup_correct_coef")
+            sources = (predicted, *router, answer, norm, residual)
+            return g.custom(F32, (n_embd, n_altup, n_tokens), sources, kernels.correct, (eps,))
+        output = g.add(g.rms_norm(answer, eps, norm), residual)
         innovation = g.sub(output, g.middle(predicted, 0))
         routed = self._route(layer, output)
         factors = g.scale(
@@ -107,7 +114,7 @@ class AltUp:
         is_known = (
             router.type in (F16, F32)
             and predict.type == correct.type == F32
-            and router.ne[0] % _LANES == 0
+            and router.ne[0] % LANES == 0
             and router.ne[1] <= _MOST_STREAMS
             and self.weights.kernels_of(router) is None
         )

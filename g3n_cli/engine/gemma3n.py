@@ -18,6 +18,7 @@ from g3n_cli.engine.products import Products
 from g3n_cli.engine.weights import Weights
 from g3n_cli.ggml.graph import F16, F32, I32, I64, Graph
 from g3n_cli.ggml.tensor import Tensor
+from g3n_cli.kernels.library import LANES
 
 N_NODES_BASE, N_NODES_PER_LAYER = 256, 160
 
@@ -202,25 +203,31 @@ class _StepBuilder:
         g.name(x, f"attn_norm-{layer}")
         if writes and layer < hp.n_layer_kv:
             self.attention.build_store(layer, x, queries.positions, writes)
-        attended = self.attention.build(layer, x, queries)
-        attended = g.rms_norm(attended, hp.rms_eps, w.of(layer, "post_attention_norm"))
-        g.name(attended, f"attn_post_norm-{layer}")
-        mixed = g.add(g.add(attended, active), self.build_laurel(layer, x))
-        mixed = g.scale(mixed, 1.0 / math.sqrt(2.0))
+        mixed = self.build_residual(layer, self.attention.build(layer, x, queries), active, x)
         g.name(mixed, f"attn_laurel-{layer}")
         y = self.build_ffn(layer, g.rms_norm(mixed, hp.rms_eps, w.of(layer, "ffn_norm")))
-        y = g.add(g.rms_norm(y, hp.rms_eps, w.of(layer, "post_ffw_norm")), mixed)
-        state = self.altup.build_correct(layer, predicted, y)
+        state = self.altup.build_correct(layer, predicted, y, mixed)
         g.name(state, f"corrected-{layer}")
         return g.name(self.build_ple_gate(layer, state, ple), f"l_out-{layer}")
 
-    def build_laurel(self, layer: int, x: Tensor) -> Tensor:
-        """Low-rank residual: ``[n_embd, n]`` to the same. Source: ``Gemma3nTextLaurelBlock``."""
-        g, w = self.g, self.w
-        multiply = self.products.build
+    def build_residual(self, layer: int, attended: Tensor, active: Tensor, x: Tensor) -> Tensor:
+        """What goes into the FFN: the attention's answer, the stream it began with, and Laurel.
+
+        Laurel is a low-rank residual of ``x``, the layer's normed input; all are ``[n_embd, n]``.
+
+        Source: transformers ``Gemma3nTextDecoderLayer.forward``, ``Gemma3nTextLaurelBlock``.
+        """
+        g, w, eps, multiply = self.g, self.w, self.hp.rms_eps, self.products.build
         low = multiply(w.of(layer, "laurel_r"), multiply(w.of(layer, "laurel_l"), x))
-        out = g.add(g.rms_norm(low, self.hp.rms_eps, w.of(layer, "laurel_post_norm")), x)
-        return g.name(out, f"laurel_out-{layer}")
+        norms = (w.of(layer, "post_attention_norm"), w.of(layer, "laurel_post_norm"))
+        if w.kernels and x.ne[0] % LANES == 0:
+            sources = (attended, norms[0], active, low, norms[1], x)
+            return g.custom(F32, x.ne[:2], sources, w.kernels.residual, (eps,))
+        attended = g.rms_norm(attended, eps, norms[0])
+        g.name(attended, f"attn_post_norm-{layer}")
+        laurel = g.add(g.rms_norm(low, eps, norms[1]), x)
+        g.name(laurel, f"laurel_out-{layer}")
+        return g.scale(g.add(g.add(attended, active), laurel), 1.0 / math.sqrt(2.0))
 
     def build_ffn(self, layer: int, x: Tensor) -> Tensor:
         """Gated FFN, its gate cut off in sparse layers. Source: ``Gemma3nTextMLP``."""
@@ -233,7 +240,7 @@ class _StepBuilder:
         g, hp, w, multiply = self.g, self.hp, self.w, self.products.build
         n = state.ne[2]
         x = g.mul(g.middle(state, 0), w.of(layer, "altup_correct_scale"))
-        gated = g.mul(g.gelu(multiply(w.of(layer, "inp_gate"), x)), ple)
+        gated = g.geglu(multiply(w.of(layer, "inp_gate"), x), ple)
         out = multiply(w.of(layer, "proj"), gated)
         out = g.rms_norm(out, hp.rms_eps, w.of(layer, "post_norm"))
         g.name(out, f"first_prediction_out-{layer}")

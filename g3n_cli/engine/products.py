@@ -70,8 +70,9 @@ class Products:
 
         Source: transformers ``Gemma3nTextMLP``.
         """
-        kernels = self._weights.kernels
-        if kernels is None or not all(map(self._is_quantized, (gate, up, down))):
+        kernels, is_by_rows = self._weights.kernels, self._weights.is_by_rows(up)
+        in_panels = (gate, down) if is_by_rows and z is not None else (gate, up, down)
+        if kernels is None or not all(map(self._is_quantized, in_panels)):
             return self._build_plain_ffn(gate, up, down, x, z)
         if gate.ne != up.ne or up.ne[1] != down.ne[0]:
             raise ShapeError(f"ffn: {gate!r}, {up!r}, {down!r} do not fit")
@@ -81,7 +82,9 @@ class Products:
             values = self._build_product(kernels, gate, quantized)
             cutoffs = g.custom(F32, (x.ne[1],), (values,), kernels.cutoff, (z,))
             sources = (quantized.tensor, up, values, cutoffs)
-        hidden = self._new_quantized(kernels, up.ne[1], quantized.n, sources, kernels.gated)
+        hidden = self._new_quantized(
+            kernels, up.ne[1], quantized.n, sources, kernels.gated, float(is_by_rows)
+        )
         return self._build_product(kernels, down, hidden)
 
     def _build_plain_ffn(
@@ -115,10 +118,16 @@ class Products:
         return self._quantized[x.ptr]
 
     def _new_quantized(
-        self, kernels: Kernels, k: int, n: int, sources: tuple[Tensor, ...], function: int
+        self,
+        kernels: Kernels,
+        k: int,
+        n: int,
+        sources: tuple[Tensor, ...],
+        function: int,
+        *params: float,
     ) -> Quantized:
         ne = (kernels.count_activation_bytes(n, k),)
-        return Quantized(self._graph.custom(I8, ne, sources, function, (float(n),)), k, n)
+        return Quantized(self._graph.custom(I8, ne, sources, function, (float(n), *params)), k, n)
 
 
 def _check_activations(x: Tensor) -> None:

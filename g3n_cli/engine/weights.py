@@ -13,6 +13,7 @@ import numpy as np
 
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
+from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import Buffer, Context, write_tensor
 from g3n_cli.ggml.tensor import Tensor
@@ -40,6 +41,8 @@ class Weights:
         names: The tensors to load, full names.
         repack: Rearrange matrices at all.
         kernels: Whose panels to make; None for ggml's forms alone.
+        by_rows: Names of matrices of which few rows are used at a time: the kernels take single
+            rows of them as they are in the file.
         n_ple: Rows that ``per_layer_model_proj`` is used by: any multiple of so many.
         n_threads: Tensors read and rearranged at the same time.
 
@@ -57,6 +60,7 @@ class Weights:
         *,
         repack: bool,
         kernels: Kernels | None,
+        by_rows: frozenset[str],
         n_ple: int,
         n_threads: int,
     ) -> None:
@@ -68,18 +72,21 @@ class Weights:
             for info in infos
         }
         matrices = [info for info in infos if repack and len(info.ne) > 1]
-        in_panels = [
+        known = [
             info
             for info in matrices
             if kernels
             and kernels.has_panels(info.type, info.ne)
             and (info.name != "per_layer_model_proj.weight" or n_ple % PANEL == 0)
         ]
-        repacked = _choose_repackable(info for info in matrices if info not in set(in_panels))
+        rows = [info for info in known if info.name in by_rows and info.type != GgmlType.F16]
+        in_panels = [info for info in known if info not in set(rows)]
+        repacked = _choose_repackable(info for info in matrices if info not in set(known))
         plain = [info for info in infos if info not in {*in_panels, *repacked}]
         is_rearranged = len(plain) < len(infos)
         copied = [info for info in plain if is_rearranged and info.n_bytes < _MAP_FROM]
         self._panels = frozenset(self._tensor_of(info).ptr for info in in_panels)
+        self._rows = frozenset(self._tensor_of(info).ptr for info in rows)
         self._buffers: list[Buffer] = []
         self._reserve(copied, None)
         self._reserve(in_panels, None)
@@ -119,6 +126,10 @@ class Weights:
         A view of whole panels can be used like a tensor.
         """
         return self.kernels if (tensor.struct.view_src or tensor.ptr) in self._panels else None
+
+    def is_by_rows(self, tensor: Tensor) -> bool:
+        """Whether the kernels can take single rows of ``tensor``, which is as in the file."""
+        return (tensor.struct.view_src or tensor.ptr) in self._rows
 
     def close(self) -> None:
         """Free everything; tensors must not be used afterwards."""

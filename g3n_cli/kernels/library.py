@@ -14,6 +14,9 @@ FOLDER = Path(__file__).parent
 PANEL = 16
 """Rows of a panel."""
 
+LANES = 16
+"""Values that the nodes without products take at a time."""
+
 BLOCK = 32
 """Values that share a scale when they are quantized."""
 
@@ -21,7 +24,7 @@ _F16 = 1
 _MOST_HEADS, _MOST_WIDTH = 32, 256
 _NODES = (
     *("quantize", "product", "dense", "cutoff", "gated"),
-    *("attention", "predict", "correct", "get_rows"),
+    *("attention", "predict", "correct", "residual", "get_rows"),
 )
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4, "neon": 8}
 
@@ -40,6 +43,7 @@ class Kernels:
             see ``attention.c``.
         predict: Address of the node of AltUp's prediction; see ``altup.c``, parameter eps.
         correct: Address of the node of AltUp's correction; see ``altup.c``, parameter eps.
+        residual: Address of the node of what goes into an FFN; see ``residual.c``, parameter eps.
         get_rows: Address of the node ids ``int32 [n]``, matrix to ``float32 [k, n]``.
         gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
             parameter n.
@@ -53,6 +57,7 @@ class Kernels:
     cutoff: int
     predict: int
     correct: int
+    residual: int
     get_rows: int
     attention: int
     gated: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,10 +11,11 @@ from gguf.quants import dequantize as gguf_dequantize
 
 from g3n_cli.engine.products import Products
 from g3n_cli.ggml.backend import CpuBackend
-from g3n_cli.ggml.graph import Graph
+from g3n_cli.ggml.graph import F32, Graph
 from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 
+EPS = 1e-6
 F16, Q4_0, Q8_0, Q4_K, Q5_K, Q6_K = 1, 2, 8, 12, 13, 14
 TYPES = {Q4_0: "Q4_0", Q8_0: "Q8_0", Q4_K: "Q4_K", Q5_K: "Q5_K", Q6_K: "Q6_K"}
 SCALES = {  # offsets of the halves in a block, and how large a value they scale
@@ -61,6 +63,10 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
 
 
+def rms_norm(x: np.ndarray) -> np.ndarray:
+    return x / np.sqrt((x**2).mean(axis=1, keepdims=True) + EPS)
+
+
 class PanelWeights:
     """Stands for ``Weights``: matrices in panels of one variant of the kernels."""
 
@@ -68,16 +74,24 @@ class PanelWeights:
         self.kernels = kernels
         self._context = Context(8)
         self._buffers = []
+        self._rows = set()
 
-    def kernels_of(self, _tensor):
-        return self.kernels
+    def kernels_of(self, tensor):
+        return None if self.is_by_rows(tensor) else self.kernels
 
-    def add(self, kind: int, rows: np.ndarray, k: int):
+    def is_by_rows(self, tensor):
+        return tensor.ptr in self._rows
+
+    def add(self, kind: int, rows: np.ndarray, k: int, *, by_rows: bool = False):
         tensor = self._context.new_tensor(kind, k, len(rows))
         buffer = Buffer.zeros(rows.nbytes)
         buffer.place(tensor, 0)
         self._buffers.append(buffer)
-        self.kernels.pack(kind, tensor.struct.data, rows.reshape(-1).data, len(rows), k)
+        if by_rows:
+            self._rows.add(tensor.ptr)
+            write_tensor(tensor, rows)
+        else:
+            self.kernels.pack(kind, tensor.struct.data, rows.reshape(-1).data, len(rows), k)
         return tensor
 
     def close(self) -> None:
@@ -113,3 +127,15 @@ def compute(
             read_tensor(out, found[-1])
         lib.gallocr_free(allocator)
     return found
+
+
+def compute_node(node: int, ne: tuple[int, ...], operands: list[np.ndarray]) -> np.ndarray:
+    """What a node with the parameter ``EPS`` makes of its operands."""
+    graph = Graph(16)
+    kinds = {np.dtype(np.float16): F16, np.dtype(np.float32): F32}
+    given = [graph.input(str(i), kinds[a.dtype], *a.shape[::-1]) for i, a in enumerate(operands)]
+    out = graph.custom(F32, ne, tuple(given), node, (EPS,))
+    flat = graph.reshape(out, math.prod(ne[:-1]), ne[-1])
+    (found,) = compute(graph, flat, dict(zip(given, operands, strict=True)))
+    graph.close()
+    return found.reshape(ne[::-1])

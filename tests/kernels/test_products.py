@@ -145,13 +145,7 @@ def test_the_ffn_equals_its_formula(variant, n, z):
         for seed, (rows, cols) in enumerate([(n_ff, k), (n_ff, k), (k, n_ff)])
     )
     x = make_x(n, k) * 8
-    with products_of(load_kernels(variant)) as (products, weights, graph):
-        given = graph.input("x", F32, k, n)
-        matrices = [
-            weights.add(Q4_0, rows, cols) for rows, cols in ((gate, k), (up, k), (down, n_ff))
-        ]
-        out = products.build_ffn(*matrices, given, z)
-        (found,) = compute(graph, out, {given: x})
+    found = compute_ffn(variant, (gate, up, down), x, z)
     gates, ups = (quantize(x) @ dequantize(Q4_0, rows).T for rows in (gate, up))
     if z is not None:
         cutoffs = gates.mean(axis=1, keepdims=True) + z * gates.std(axis=1, keepdims=True)
@@ -162,6 +156,34 @@ def test_the_ffn_equals_its_formula(variant, n, z):
     step = np.abs(hidden).max() / 127 * np.abs(dequantize(Q4_0, down)).max()
     assert np.abs(found - wanted).max() <= 1.01 * step
     assert np.abs(found - wanted).mean() <= 0.02 * step
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=TYPES.get)
+@pytest.mark.parametrize("z", [-10.0, 1.645, 10.0])
+@pytest.mark.parametrize("n", [1, 2, 4, 5, 30])
+def test_an_up_matrix_by_rows_gives_what_one_in_panels_gives(variant, n, z, kind):
+    k, n_ff = 768, 1056
+    gate, up = make_rows(Q4_0, n_ff, k), make_rows(kind, n_ff, k, seed=1)
+    matrices = (gate, up, make_rows(Q4_0, 64, n_ff, seed=2))
+    x = make_x(n, k)
+    found, wanted = (
+        compute_ffn(variant, matrices, x, z, kind, by_rows=by_rows) for by_rows in (True, False)
+    )
+    assert np.abs(found - wanted).max() <= TOLERANCE * max(1.0, np.abs(wanted).max())
+    assert (z == 10.0) == (not wanted.any())
+
+
+def compute_ffn(variant, matrices, x, z, kind_of_up=Q4_0, *, by_rows=False):
+    gate, up, down = matrices
+    with products_of(load_kernels(variant)) as (products, weights, graph):
+        given = graph.input("x", F32, x.shape[1], len(x))
+        added = (
+            weights.add(Q4_0, gate, x.shape[1]),
+            weights.add(kind_of_up, up, x.shape[1], by_rows=by_rows),
+            weights.add(Q4_0, down, len(up)),
+        )
+        (found,) = compute(graph, products.build_ffn(*added, given, z), {given: x})
+    return found
 
 
 def test_operands_that_do_not_fit_are_refused(variant):

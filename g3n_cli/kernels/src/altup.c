@@ -1,8 +1,6 @@
 // AltUp: predicting all streams of a position from each other, and correcting them by what a layer did to one.
 // Source: transformers Gemma3nTextAltUp. The state of n positions is float32 [n_embd, n_altup, n].
-#include <math.h>
-
-#include "simd.h"
+#include "floats_math.h"
 
 enum { MOST_STREAMS = 16 };
 
@@ -15,12 +13,7 @@ INLINE floats load_any(const struct tensor *t, int64_t row, int64_t i) {
 static void find_route(float *route, const float *x, const struct tensor *norm, const struct tensor *router,
                        float eps) {
     const int64_t n_embd = router->ne[0];
-    floats squares = floats_set(0);
-    for (int64_t i = 0; i < n_embd; i += 16) {
-        const floats v = floats_load(x + i);
-        squares = floats_fma(v, v, squares);
-    }
-    const float scale = 1.0f / sqrtf(floats_sum(squares) / (float)n_embd + eps) / (float)n_embd;
+    const float scale = inverse_rms(x, n_embd, eps) / (float)n_embd;
     for (int64_t a = 0; a < router->ne[1]; a++) {
         floats sum = floats_set(0);
         for (int64_t i = 0; i < n_embd; i += 16) {
@@ -64,20 +57,27 @@ API void g3n_predict(struct tensor *dst, int ith, int nth, void *userdata) {
 }
 
 // Node: dst float32 [n_embd, n_altup, n]; src[0] the prediction, src[1] and src[2] the router's norm and the router, src[3]
-// float32 [n_altup, n_altup] coefficients, src[4] the layer's output float32 [n_embd, n]; parameter eps.
+// float32 [n_altup, n_altup] coefficients; the layer's output is norm(src[4]) * src[5] + src[6], of the FFN's answer
+// float32 [n_embd, n], its norm's weights and what went into it; parameter eps.
 API void g3n_correct(struct tensor *dst, int ith, int nth, void *userdata) {
-    const struct tensor *predicted = dst->src[0], *output = dst->src[4];
-    const float eps = ((const struct node *)userdata)->params[0];
+    const struct tensor *predicted = dst->src[0];
+    const float eps = ((const struct node *)userdata)->params[0], *norm = dst->src[5]->data;
     const int64_t n_embd = dst->ne[0], n_altup = dst->ne[1], n = dst->ne[2];
     for (int64_t t = n * ith / nth; t < n * (ith + 1) / nth; t++) {
         const float *from = (const float *)((const char *)predicted->data + t * predicted->nb[2]);
-        const float *y = (const float *)((const char *)output->data + t * output->nb[1]);
+        const float *answer = row_of(dst->src[4], t), *residual = row_of(dst->src[6], t);
         float *to = (float *)((char *)dst->data + t * dst->nb[2]);
         float route[MOST_STREAMS], factor[MOST_STREAMS];
-        find_route(route, y, dst->src[1], dst->src[2], eps);
+        // The output is kept where the first stream goes, which is written last of all that needs it.
+        const floats scale = floats_set(inverse_rms(answer, n_embd, eps));
+        for (int64_t i = 0; i < n_embd; i += 16) {
+            const floats normed = floats_mul(floats_mul(floats_load(answer + i), scale), floats_load(norm + i));
+            floats_store(to + i, floats_add(normed, floats_load(residual + i)));
+        }
+        find_route(route, to, dst->src[1], dst->src[2], eps);
         for (int64_t a = 0; a < n_altup; a++) factor[a] = 1.0f + mix(dst->src[3], a, route);
         for (int64_t i = 0; i < n_embd; i += 16) {
-            const floats innovation = floats_sub(floats_load(y + i), floats_load(from + i));
+            const floats innovation = floats_sub(floats_load(to + i), floats_load(from + i));
             for (int64_t a = 0; a < n_altup; a++) {
                 const floats before = floats_load(from + a * n_embd + i);
                 floats_store(to + a * n_embd + i, floats_fma(innovation, floats_set(factor[a]), before));

@@ -4,13 +4,9 @@
 // and multiplied by all tokens; for up to four, every weight is read once and widened in registers.
 #include <string.h>
 
-#include "simd.h"
+#include "floats_math.h"
 
 enum { DEPTH = 128 };  // k of a pass
-
-INLINE const float *row_of(const struct tensor *x, int64_t t) {
-    return (const float *)((const char *)x->data + t * x->nb[1]);
-}
 
 // c[t] += w[0..depth) * x[t] for AT_ONCE_TOKENS tokens whose activations lie `stride` floats apart.
 INLINE void multiply(const int n_tokens, const float (*w)[GROUP], int depth, int j0, const float *x,

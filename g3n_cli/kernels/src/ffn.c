@@ -1,6 +1,4 @@
 // The gated half of an FFN: gelu(gate) * up, quantized at once for the product with down.
-#include <math.h>
-
 #include "floats_math.h"
 
 // Node: dst float32 [n], the value below which each token's gate is cut off: mean + z * standard deviation
@@ -23,40 +21,84 @@ API void g3n_cutoff(struct tensor *dst, int ith, int nth, void *userdata) {
     }
 }
 
-// Node: dst activations [n_ff, n], n being the node's parameter; src[0] activations [k, n], src[1] the matrix of up in panels, src[2] that of
-// the gate; or, with src[3] the cut-offs [n], src[2] the gate's values float32 [n_ff, n].
+// Gates of token t for 32 rows from `row` on, cut off.
+INLINE void load_gates(float *to, const struct tensor *values, const struct tensor *cutoffs, int64_t t,
+                       int64_t row) {
+    const floats cutoff = floats_set(((const float *)cutoffs->data)[t]);
+    const float *from = row_of(values, t) + row;
+    for (int j = 0; j < GROUP; j += 16)
+        floats_store(to + j, floats_max(floats_sub(floats_load(from + j), cutoff), floats_set(0)));
+}
+
+// gelu(gate) * up of token t for 32 rows from `row` on, in place of up and then quantized.
+INLINE void put(const struct activations *out, int64_t t, int64_t row, const float *gate, float *up) {
+    for (int j = 0; j < GROUP; j += 16)
+        floats_store(up + j, floats_mul(floats_gelu(floats_load(gate + j)), floats_load(up + j)));
+    quantize_block(act_block(out, t / out->width, row / BLOCK), out->width, (int)(t % out->width), up);
+}
+
+// Of the rows from `row` on, up's are read only where a token's gate is not cut off; `up` begins with them.
+enum { STRETCH = 512 };
+static void put_stretch(const struct activations *out, int64_t row, const struct tensor *values,
+                        const struct tensor *cutoffs, const struct matrix *up, const struct activations *x) {
+    _Alignas(64) float gates[4][STRETCH], ups[4][STRETCH] = {0}, c[4][GROUP];
+    int open[STRETCH], n_open = 0;
+    const int n_rows = (int)(out->k - row < STRETCH ? out->k - row : STRETCH), n = (int)out->n;
+    for (int t = 0; t < n; t++)
+        for (int i = 0; i < n_rows; i += GROUP) load_gates(gates[t] + i, values, cutoffs, t, row + i);
+    for (int i = 0; i < n_rows; i++) {
+        float most = 0;
+        for (int t = 0; t < n; t++) most = gates[t][i] > most ? gates[t][i] : most;
+        open[n_open] = i;
+        n_open += most > 0;
+    }
+    for (int first = 0; first < n_open; first += GROUP) {
+        const int count = n_open - first < GROUP ? n_open - first : GROUP;
+        int32_t at[GROUP];
+        for (int j = 0; j < GROUP; j++)
+            at[j] = (int32_t)(open[first + (j < count ? j : 0)] * row_bytes(up->type, up->k));
+        product_group(up, 0, at, x, 0, n, c);
+        for (int t = 0; t < n; t++)
+            for (int j = 0; j < count; j++) ups[t][open[first + j]] = c[t][j];
+    }
+    for (int t = 0; t < n; t++)
+        for (int i = 0; i < n_rows; i += GROUP) put(out, t, row + i, gates[t] + i, ups[t] + i);
+}
+
+// Node: dst activations [n_ff, n], n being the node's first parameter; src[0] activations [k, n], src[1] the matrix of
+// up, in panels or, if the second parameter is not 0, as files have it; src[2] the matrix of the gate in panels, or, with
+// src[3] the cut-offs [n], the gate's values float32 [n_ff, n].
 API void g3n_gated(struct tensor *dst, int ith, int nth, void *userdata) {
     (void)ith;
     _Alignas(64) float up[MOST_TOKENS][GROUP], gate[MOST_TOKENS][GROUP];
     struct node *node = userdata;
     const int64_t n = (int64_t)node->params[0];
+    const int is_file = node->params[1] != 0;
     const struct tensor *values = dst->src[2], *cutoffs = dst->src[3];
     const struct matrix w_up = matrix_of(dst->src[1]);
     const struct activations x = act_of(dst->src[0]->data, n, w_up.k);
     const struct activations out = act_of(dst->data, n, w_up.rows);
-    const int64_t n_groups = w_up.rows / GROUP;
+    const int64_t size = row_bytes(w_up.type, w_up.k), most = is_file && n <= 4 ? STRETCH : GROUP;
+    const int64_t n_groups = (w_up.rows + most - 1) / most;
     const int64_t count = n_groups * ((n + MOST_TOKENS - 1) / MOST_TOKENS);
+    int32_t at[GROUP];
+    for (int j = 0; j < GROUP; j++) at[j] = (int32_t)(j * size);
     for (int64_t i; (i = take(&node->next, count, nth)) < count;) {
-        const int64_t row = i % n_groups * GROUP, first = i / n_groups * MOST_TOKENS;
+        const int64_t row = i % n_groups * most, first = i / n_groups * MOST_TOKENS;
         const int64_t last = first + MOST_TOKENS < n ? first + MOST_TOKENS : n;
-        product_group(&w_up, row, &x, first, last, up);
+        const struct matrix rest = {w_up.type, w_up.rows - row, w_up.k, w_up.data + row * size};
+        if (most == STRETCH) {
+            put_stretch(&out, row, values, cutoffs, &rest, &x);
+            continue;
+        }
+        product_group(&rest, 0, is_file ? at : NULL, &x, first, last, up);
         if (!cutoffs) {
             const struct matrix w_gate = matrix_of(values);
-            product_group(&w_gate, row, &x, first, last, gate);
+            product_group(&w_gate, row, NULL, &x, first, last, gate);
         }
         for (int64_t t = first; t < last; t++) {
-            float *g = gate[t - first], *u = up[t - first];
-            for (int j = 0; j < GROUP; j += 16) {
-                floats v = floats_load(g + j);
-                if (cutoffs) {
-                    const char *at = (const char *)values->data + t * values->nb[1] + (row + j) * 4;
-                    const floats cutoff = floats_set(((const float *)cutoffs->data)[t]);
-                    v = floats_sub(floats_load((const float *)at), cutoff);
-                    v = floats_max(v, floats_set(0));
-                }
-                floats_store(u + j, floats_mul(floats_gelu(v), floats_load(u + j)));
-            }
-            quantize_block(act_block(&out, t / out.width, row / BLOCK), out.width, (int)(t % out.width), u);
+            if (cutoffs) load_gates(gate[t - first], values, cutoffs, t, row);
+            put(&out, t, row, gate[t - first], up[t - first]);
         }
     }
 }

@@ -1,6 +1,8 @@
-// Functions of vectors of floats.
+// Functions of vectors of floats, and of rows of them.
 #ifndef FLOATS_MATH_H
 #define FLOATS_MATH_H
+
+#include <math.h>
 
 #include "simd.h"
 
@@ -28,6 +30,19 @@ INLINE floats floats_gelu(floats x) {
     const floats cubic = floats_fma(floats_mul(x, x), floats_set(0.044715f), floats_set(1.0f));
     const floats u2 = floats_mul(floats_mul(x, cubic), floats_set(-1.59576912f));
     return floats_div(x, floats_add(floats_set(1.0f), floats_exp(u2)));
+}
+
+// Row t of a tensor of floats.
+INLINE float *row_of(const struct tensor *x, int64_t t) { return (float *)((char *)x->data + t * x->nb[1]); }
+
+// 1 / sqrt(mean of x^2 + eps)
+INLINE float inverse_rms(const float *x, int64_t n, float eps) {
+    floats squares = floats_set(0);
+    for (int64_t i = 0; i < n; i += 16) {
+        const floats v = floats_load(x + i);
+        squares = floats_fma(v, v, squares);
+    }
+    return 1.0f / sqrtf(floats_sum(squares) / (float)n + eps);
 }
 
 #endif

@@ -88,11 +88,12 @@ struct activations act_of(void *data, int64_t n, int64_t k);
 // Quantizes one block of 32 values of token t of a tile.
 void quantize_block(uint8_t *block, int width, int t, const float *x);
 
-// Products of 32 rows from `row` with tokens first to last - 1, at most MOST_TOKENS of them, tiles whole:
-// c[token - first][row]. Beyond the last row of the matrix, rows repeat earlier ones.
+// Products of 32 rows with tokens first to last - 1, at most MOST_TOKENS of them, tiles whole: c[token - first][row].
+// The rows are those of a matrix in panels, from `row` on, which are repeated beyond the matrix's last row; or, in a
+// matrix as files have it, those that begin `at` bytes from its first one.
 enum { MOST_TOKENS = 256 };
-void product_group(const struct matrix *m, int64_t row, const struct activations *a, int64_t first,
-                   int64_t last, float (*c)[GROUP]);
+void product_group(const struct matrix *m, int64_t row, const int32_t *at, const struct activations *a,
+                   int64_t first, int64_t last, float (*c)[GROUP]);
 
 // Hands out work items 0 to count - 1 to all threads; the last thread to ask resets the counter.
 int64_t take(int64_t *next, int64_t count, int n_threads);

@@ -5,26 +5,26 @@
 
 enum { D4 = 18, D8 = 34 };
 
-static void pack_q4_0(uint8_t *to, const uint8_t *from, int64_t k) {
-    const int64_t n_blocks = k / BLOCK, row = n_blocks * D4;
+static void pack_q4_0(uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
+    const int64_t n_blocks = k / BLOCK;
     uint8_t *scales = to + n_blocks * 256;
     for (int64_t b = 0; b < n_blocks; b++, from += D4) {
-        for (int v = 0; v < 4; v++) bytes_store(to + b * 256 + v * 64, bytes_gather(from + 2 + v * 4, row));
-        for (int r = 0; r < PANEL; r++) memcpy(scales + (b * PANEL + r) * 2, from + r * row, 2);
+        for (int v = 0; v < 4; v++) bytes_store(to + b * 256 + v * 64, bytes_gather(from + 2 + v * 4, at));
+        for (int r = 0; r < PANEL; r++) memcpy(scales + (b * PANEL + r) * 2, from + at[r], 2);
     }
 }
 
-static void pack_halves(uint16_t *to, const uint16_t *from, int64_t k) {
+static void pack_halves(uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
     for (int64_t i = 0; i < k; i++)
-        for (int r = 0; r < PANEL; r++) to[i * PANEL + r] = from[r * k + i];
+        for (int r = 0; r < PANEL; r++) memcpy(to + (i * PANEL + r) * 2, from + at[r] + i * 2, 2);
 }
 
-static void pack_q8_0(uint8_t *to, const uint8_t *from, int64_t k) {
+static void pack_q8_0(uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
     const int64_t n_blocks = k / BLOCK;
     uint8_t *scales = to + n_blocks * 512;
     for (int64_t b = 0; b < n_blocks; b++)
         for (int r = 0; r < PANEL; r++) {
-            const uint8_t *block = from + (r * n_blocks + b) * D8;
+            const uint8_t *block = from + at[r] + b * D8;
             memcpy(scales + (b * PANEL + r) * 2, block, 2);
             for (int v = 0; v < 8; v++) {
                 uint32_t word;
@@ -35,8 +35,8 @@ static void pack_q8_0(uint8_t *to, const uint8_t *from, int64_t k) {
         }
 }
 
-// Packs 256 values of 16 rows that lie `row` bytes apart. Source: ggml's dequantize_row_q4_K, _q5_K, _q6_K.
-INLINE void pack_long_block(const int type, uint8_t *to, const uint8_t *from, int64_t row) {
+// Packs 256 values of 16 rows. Source: ggml's dequantize_row_q4_K, _q5_K, _q6_K.
+INLINE void pack_long_block(const int type, uint8_t *to, const uint8_t *from, const int32_t *lanes) {
     const uint8_t *fours = type == TYPE_Q6_K ? from : type == TYPE_Q5_K ? from + 48 : from + 16;
     const uint8_t *rest = type == TYPE_Q6_K ? from + 128 : from + 16;
     uint8_t *more = to + NIBBLES;
@@ -44,57 +44,63 @@ INLINE void pack_long_block(const int type, uint8_t *to, const uint8_t *from, in
         const uint8_t *at = fours + (type == TYPE_Q6_K ? j / 4 * 64 + j % 2 * 32 : j / 2 * 32);
         const int is_high = type == TYPE_Q6_K ? j / 2 % 2 : j % 2;
         for (int v = 0; v < 4; v++) {
-            const bytes a = bytes_gather(at + v * 4, row), b = bytes_gather(at + 16 + v * 4, row);
+            const bytes a = bytes_gather(at + v * 4, lanes), b = bytes_gather(at + 16 + v * 4, lanes);
             const bytes low = is_high ? bytes_high(a) : bytes_low(a);
             bytes_store(to + j * 256 + v * 64, bytes_join(low, b, 4 * is_high, 4, 4));
         }
         bytes x = bytes_zero(), y = bytes_zero();
         if (type == TYPE_Q5_K) {
-            for (int g = 0; g < 8; g++) x = bytes_join(x, bytes_gather(rest + g * 4, row), j, 1, g);
+            for (int g = 0; g < 8; g++) x = bytes_join(x, bytes_gather(rest + g * 4, lanes), j, 1, g);
             bytes_store(more + j * 64, x);
         }
         if (type == TYPE_Q6_K) {
             const uint8_t *pairs = rest + j / 4 * 32;
             for (int g = 0; g < 4; g++) {
-                x = bytes_join(x, bytes_gather(pairs + g * 4, row), j % 4 * 2, 2, 2 * g);
-                y = bytes_join(y, bytes_gather(pairs + 16 + g * 4, row), j % 4 * 2, 2, 2 * g);
+                x = bytes_join(x, bytes_gather(pairs + g * 4, lanes), j % 4 * 2, 2, 2 * g);
+                y = bytes_join(y, bytes_gather(pairs + 16 + g * 4, lanes), j % 4 * 2, 2, 2 * g);
             }
             bytes_store(more + j * 128, x);
             bytes_store(more + j * 128 + 64, y);
         }
     }
     more += type == TYPE_Q6_K ? PAIRS : type == TYPE_Q5_K ? FIFTHS : 0;
-    for (int r = 0; r < PANEL; r++, from += row) {
+    for (int r = 0; r < PANEL; r++) {
+        const uint8_t *row = from + lanes[r];
         if (type == TYPE_Q6_K) {
-            for (int i = 0; i < 16; i++) more[i * 16 + r] = from[192 + i];
-            memcpy(more + HEADER + r * 2, from + 208, 2);
+            for (int i = 0; i < 16; i++) more[i * 16 + r] = row[192 + i];
+            memcpy(more + HEADER + r * 2, row + 208, 2);
         } else {
-            memcpy(more + r * 2, from, 2);
-            memcpy(more + 32 + r * 2, from + 2, 2);
-            for (int i = 0; i < 3; i++) memcpy(more + 64 + i * 64 + r * 4, from + 4 + i * 4, 4);
+            memcpy(more + r * 2, row, 2);
+            memcpy(more + 32 + r * 2, row + 2, 2);
+            for (int i = 0; i < 3; i++) memcpy(more + 64 + i * 64 + r * 4, row + 4 + i * 4, 4);
         }
     }
 }
 
-INLINE void pack_long(const int type, uint8_t *to, const uint8_t *from, int64_t k) {
-    const int64_t n_blocks = k / LONG_BLOCK, size = row_bytes(type, LONG_BLOCK);
-    for (int64_t b = 0; b < n_blocks; b++)
-        pack_long_block(type, to + b * PANEL * size, from + b * size, n_blocks * size);
+INLINE void pack_long(const int type, uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
+    const int64_t size = row_bytes(type, LONG_BLOCK);
+    for (int64_t b = 0; b < k / LONG_BLOCK; b++)
+        pack_long_block(type, to + b * PANEL * size, from + b * size, at);
+}
+
+void pack_panel(int type, uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
+    switch (type) {
+    case TYPE_F16: pack_halves(to, from, at, k); break;
+    case TYPE_Q4_0: pack_q4_0(to, from, at, k); break;
+    case TYPE_Q8_0: pack_q8_0(to, from, at, k); break;
+    case TYPE_Q4_K: pack_long(TYPE_Q4_K, to, from, at, k); break;
+    case TYPE_Q5_K: pack_long(TYPE_Q5_K, to, from, at, k); break;
+    default: pack_long(TYPE_Q6_K, to, from, at, k);
+    }
 }
 
 // Packs `n_panels` panels of rows of k values.
 API void g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, int64_t k) {
-    const int64_t size = PANEL * row_bytes(type, k);
-    for (int64_t p = 0; p < n_panels; p++, to += size, from += size) {
-        switch (type) {
-        case TYPE_F16: pack_halves((uint16_t *)to, (const uint16_t *)from, k); break;
-        case TYPE_Q4_0: pack_q4_0(to, from, k); break;
-        case TYPE_Q8_0: pack_q8_0(to, from, k); break;
-        case TYPE_Q4_K: pack_long(TYPE_Q4_K, to, from, k); break;
-        case TYPE_Q5_K: pack_long(TYPE_Q5_K, to, from, k); break;
-        default: pack_long(TYPE_Q6_K, to, from, k);
-        }
-    }
+    const int64_t row = row_bytes(type, k);
+    int32_t at[PANEL];
+    for (int r = 0; r < PANEL; r++) at[r] = (int32_t)(r * row);
+    for (int64_t p = 0; p < n_panels; p++)
+        pack_panel(type, to + p * PANEL * row, from + p * PANEL * row, at, k);
 }
 
 // Bytes of a row of k values, 0 if its type has no panels or k is not whole blocks.

@@ -34,6 +34,9 @@ INLINE struct panel panel_of(const int type, const struct matrix *m, int64_t row
     return (struct panel){data, data + m->k / BLOCK * (type == TYPE_Q8_0 ? 512 : 256)};
 }
 
+// Packs k values of 16 rows, of which row r begins at from + at[r], into one panel.
+void pack_panel(int type, uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k);
+
 // The values of a block as unsigned bytes.
 INLINE void load_block(const int type, bytes w[8], const struct panel *p, int64_t block) {
     if (type == TYPE_Q8_0) {

@@ -1,4 +1,4 @@
-// Products of a matrix in panels with quantized activations.
+// Products of a matrix with quantized activations.
 //
 // For many tokens, 32 rows times 512 values are unpacked to bytes once and multiplied by all tokens; for up
 // to four tokens (decoding), each vector is unpacked in registers and every weight is read once.
@@ -63,17 +63,15 @@ INLINE void multiply(const int type, const int n_tokens, const struct scratch *s
     }
 }
 
-INLINE void multiply_many(const int type, const struct panel p[2], const struct activations *a,
-                          int64_t first, int64_t last, float (*c)[GROUP]) {
+// Adds to c the products of `n_blocks` blocks of the panels with those of the activations from `start` on.
+INLINE void multiply_many(const int type, const struct panel p[2], int64_t start, int64_t n_blocks,
+                          const struct activations *a, int64_t first, int64_t last, float (*c)[GROUP]) {
     struct scratch s;
-    const int64_t n_blocks = a->k / BLOCK;
-    for (int64_t t = 0; t < last - first; t++)
-        for (int j = 0; j < GROUP; j += PANEL) floats_store(c[t] + j, floats_set(0));
     for (int64_t b = 0; b < n_blocks; b += CHUNK) {
         const int count = (int)(n_blocks - b < CHUNK ? n_blocks - b : CHUNK);
         unpack(type, &s, p, b, count);
         for (int64_t tile = first; tile < last; tile += TILE) {
-            const uint8_t *x = act_block(a, tile / TILE, b);
+            const uint8_t *x = act_block(a, tile / TILE, start + b);
             const int n_tokens = (int)(last - tile < TILE ? last - tile : TILE);
             float(*to)[GROUP] = c + (tile - first);
             for (int j = 0; j < 2; j += AT_ONCE_PANELS) {
@@ -88,15 +86,15 @@ INLINE void multiply_many(const int type, const struct panel p[2], const struct 
 
 // ----------------------------------------------------------------------------------------- few tokens
 
-// One panel with all of 1 to 4 tokens.
-INLINE void multiply_direct(const int type, const int n, const struct panel *p, const struct activations *a,
-                            float (*c)[GROUP]) {
+// Adds to c the products of `n_blocks` blocks of a panel with those of all of 1 to 4 tokens from `start` on.
+INLINE void multiply_direct(const int type, const int n, const struct panel *p, int64_t start, int64_t n_blocks,
+                            const struct activations *a, float (*c)[GROUP]) {
     const int n_words = 8 / n_parts(type);
     const int64_t ahead = 2048, step = row_bytes(type, LONG_BLOCK) * PANEL / 8;
-    const uint8_t *x = a->data;
+    const uint8_t *x = act_block(a, 0, start);
     floats y[4];
-    UNROLL for (int t = 0; t < n; t++) y[t] = floats_set(0);
-    for (int64_t b = 0; b < a->k / BLOCK; b++, x += act_block_size(n)) {
+    UNROLL for (int t = 0; t < n; t++) y[t] = floats_load(c[t]);
+    for (int64_t b = 0; b < n_blocks; b++, x += act_block_size(n)) {
         for (int64_t i = 0; i < step; i += 64) __builtin_prefetch(p->data + b * step + ahead + i);
         const int32_t *q = (const int32_t *)x;
         const float *d = (const float *)x + 8 * n, *ds = d + n;
@@ -120,34 +118,49 @@ INLINE void multiply_direct(const int type, const int n, const struct panel *p, 
     UNROLL for (int t = 0; t < n; t++) floats_store(c[t], y[t]);
 }
 
-INLINE void multiply_few(const int type, const struct panel *p, const struct activations *a,
-                         float (*c)[GROUP]) {
+INLINE void multiply_few(const int type, const struct panel *p, int64_t start, int64_t n_blocks,
+                         const struct activations *a, float (*c)[GROUP]) {
     switch (a->n) {
-    case 1: multiply_direct(type, 1, p, a, c); break;
-    case 2: multiply_direct(type, 2, p, a, c); break;
-    case 3: multiply_direct(type, 3, p, a, c); break;
-    default: multiply_direct(type, 4, p, a, c);
+    case 1: multiply_direct(type, 1, p, start, n_blocks, a, c); break;
+    case 2: multiply_direct(type, 2, p, start, n_blocks, a, c); break;
+    case 3: multiply_direct(type, 3, p, start, n_blocks, a, c); break;
+    default: multiply_direct(type, 4, p, start, n_blocks, a, c);
     }
 }
 
 // ------------------------------------------------------------------------------------------ each type
 
-INLINE void multiply_group(const int type, const struct matrix *m, int64_t row,
+INLINE void multiply_group(const int type, const struct matrix *m, int64_t row, const int32_t *at,
                            const struct activations *a, int64_t first, int64_t last, float (*c)[GROUP]) {
-    const int64_t other = row + PANEL < m->rows ? row + PANEL : row;
-    const struct panel p[2] = {panel_of(type, m, row), panel_of(type, m, other)};
-    if (a->width == TILE) {
-        multiply_many(type, p, a, first, last, c);
-        return;
+    // Rows of a file are packed as they are needed, so many values at a time that they stay in the first cache.
+    _Alignas(64) uint8_t packed[2][CHUNK * PANEL * (BLOCK + 2)];
+    const int64_t other = row + PANEL < m->rows ? row + PANEL : row, n_blocks = m->k / BLOCK;
+    struct panel p[2] = {panel_of(type, m, row), panel_of(type, m, other)};
+    for (int64_t t = 0; t < last - first; t++)
+        for (int j = 0; j < GROUP; j += PANEL) floats_store(c[t] + j, floats_set(0));
+    for (int64_t start = 0, count = n_blocks; start < n_blocks; start += count) {
+        if (at) {
+            count = n_blocks - start < CHUNK ? n_blocks - start : CHUNK;
+            for (int j = 0; j < 2; j++) {
+                const struct matrix part = {type, PANEL, count * BLOCK, packed[j]};
+                const uint8_t *from = m->data + row_bytes(type, start * BLOCK);
+                pack_panel(type, packed[j], from, at + j * PANEL, part.k);
+                p[j] = panel_of(type, &part, 0);
+            }
+        }
+        if (a->width == TILE) {
+            multiply_many(type, p, start, count, a, first, last, c);
+            continue;
+        }
+        multiply_few(type, &p[0], start, count, a, c);
+        if (at || other != row) multiply_few(type, &p[1], start, count, a, (float(*)[GROUP])(c[0] + PANEL));
     }
-    multiply_few(type, &p[0], a, c);
-    if (other != row) multiply_few(type, &p[1], a, (float(*)[GROUP])(c[0] + PANEL));
 }
 
-#define GROUP_OF(type)                                                                             \
-    static void group_##type(const struct matrix *m, int64_t row, const struct activations *a,     \
-                             int64_t first, int64_t last, float (*c)[GROUP]) {                     \
-        multiply_group(TYPE_##type, m, row, a, first, last, c);                                    \
+#define GROUP_OF(type)                                                                                    \
+    static void group_##type(const struct matrix *m, int64_t row, const int32_t *at,                      \
+                             const struct activations *a, int64_t first, int64_t last, float (*c)[GROUP]) { \
+        multiply_group(TYPE_##type, m, row, at, a, first, last, c);                                       \
     }
 GROUP_OF(Q4_0)
 GROUP_OF(Q8_0)
@@ -156,14 +169,14 @@ GROUP_OF(Q5_K)
 GROUP_OF(Q6_K)
 #undef GROUP_OF
 
-void product_group(const struct matrix *m, int64_t row, const struct activations *a, int64_t first,
-                   int64_t last, float (*c)[GROUP]) {
+void product_group(const struct matrix *m, int64_t row, const int32_t *at, const struct activations *a,
+                   int64_t first, int64_t last, float (*c)[GROUP]) {
     switch (m->type) {
-    case TYPE_Q4_0: group_Q4_0(m, row, a, first, last, c); break;
-    case TYPE_Q8_0: group_Q8_0(m, row, a, first, last, c); break;
-    case TYPE_Q4_K: group_Q4_K(m, row, a, first, last, c); break;
-    case TYPE_Q5_K: group_Q5_K(m, row, a, first, last, c); break;
-    default: group_Q6_K(m, row, a, first, last, c);
+    case TYPE_Q4_0: group_Q4_0(m, row, at, a, first, last, c); break;
+    case TYPE_Q8_0: group_Q8_0(m, row, at, a, first, last, c); break;
+    case TYPE_Q4_K: group_Q4_K(m, row, at, a, first, last, c); break;
+    case TYPE_Q5_K: group_Q5_K(m, row, at, a, first, last, c); break;
+    default: group_Q6_K(m, row, at, a, first, last, c);
     }
 }
 
@@ -189,7 +202,7 @@ API void g3n_product(struct tensor *dst, int ith, int nth, void *userdata) {
         const int64_t row = i % n_groups * GROUP, first = i / n_groups * MOST_TOKENS;
         const int64_t last = first + MOST_TOKENS < n ? first + MOST_TOKENS : n;
         const int64_t n_rows = m.rows - row < GROUP ? m.rows - row : GROUP;
-        product_group(&m, row, &a, first, last, c);
+        product_group(&m, row, NULL, &a, first, last, c);
         for (int64_t t = first; t < last; t++)
             __builtin_memcpy((char *)dst->data + t * dst->nb[1] + row * 4, c[t - first], (size_t)n_rows * 4);
     }

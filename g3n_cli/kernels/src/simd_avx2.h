@@ -83,12 +83,12 @@ INLINE dot full_add(dot sum, bytes w, int32_t x) {
 INLINE words full_end(dot sum, int32_t start) { return (void)start, (words){sum.a, sum.b}; }
 #endif
 
-// 4 bytes from each of 16 places, `stride` bytes apart.
-INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m256i at = _mm256_mullo_epi32(lane, _mm256_set1_epi32((int)stride));
-    return (bytes){_mm256_i32gather_epi32((const int *)p, at, 1),
-                   _mm256_i32gather_epi32((const int *)(p + 8 * stride), at, 1)};
+// 4 bytes from each of 16 places, at[lane] bytes from p.
+INLINE bytes bytes_gather(const uint8_t *p, const int32_t *at) {
+    const __m256i low = _mm256_loadu_si256((const __m256i *)at);
+    const __m256i high = _mm256_loadu_si256((const __m256i *)(at + 8));
+    return (bytes){_mm256_i32gather_epi32((const int *)p, low, 1),
+                   _mm256_i32gather_epi32((const int *)p, high, 1)};
 }
 // a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.
 INLINE __m256i join(__m256i a, __m256i b, __m128i from, __m256i mask, __m128i to) {

@@ -26,10 +26,9 @@ INLINE words dot_end(dot sum, int32_t start) { return (void)start, sum; }
 #define full_add dot_add
 #define full_end dot_end
 
-// 4 bytes from each of 16 places, `stride` bytes apart.
-INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    return _mm512_i32gather_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32((int)stride)), p, 1);
+// 4 bytes from each of 16 places, at[lane] bytes from p.
+INLINE bytes bytes_gather(const uint8_t *p, const int32_t *at) {
+    return _mm512_i32gather_epi32(_mm512_loadu_si512(at), p, 1);
 }
 // a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.
 INLINE bytes bytes_join(bytes a, bytes b, int from, int bits, int to) {

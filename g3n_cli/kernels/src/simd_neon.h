@@ -62,10 +62,10 @@ INLINE dot full_add(dot sum, bytes a, int32_t x) {
 }
 INLINE words full_end(dot sum, int32_t start) { return (void)start, sum; }
 
-// 4 bytes from each of 16 places, `stride` bytes apart.
-INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
+// 4 bytes from each of 16 places, at[lane] bytes from p.
+INLINE bytes bytes_gather(const uint8_t *p, const int32_t *at) {
     uint8_t a[64];
-    for (int i = 0; i < 16; i++) __builtin_memcpy(a + i * 4, p + i * stride, 4);
+    for (int i = 0; i < 16; i++) __builtin_memcpy(a + i * 4, p + at[i], 4);
     return bytes_load(a);
 }
 // a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.

@@ -55,10 +55,10 @@ INLINE words dot_end(dot sum, int32_t start) { return (void)start, sum; }
 #define full_add dot_add
 #define full_end dot_end
 
-// 4 bytes from each of 16 places, `stride` bytes apart.
-INLINE bytes bytes_gather(const uint8_t *p, int64_t stride) {
+// 4 bytes from each of 16 places, at[lane] bytes from p.
+INLINE bytes bytes_gather(const uint8_t *p, const int32_t *at) {
     bytes a;
-    EACH memcpy(a.v + i * 4, p + i * stride, 4);
+    EACH memcpy(a.v + i * 4, p + at[i], 4);
     return a;
 }
 // a with `bits` bits of each byte of b, from bit `from` on, put at bit `to`.
