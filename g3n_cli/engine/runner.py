@@ -31,7 +31,6 @@ from g3n_cli.kernels.library import load_kernels
 
 _BUCKET = 256
 _LOGITS_BYTES = 64 << 20
-_SPARSE_FROM = 1.0  # standard deviations: a sixth of the gates are left
 
 
 class Gemma3nEngine:
@@ -68,10 +67,9 @@ class Gemma3nEngine:
             weights = Weights(
                 gguf,
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
+                hparams,
                 repack=settings.repack,
                 kernels=kernels,
-                by_rows=_find_sparse(hparams),
-                n_ple=hparams.n_ple,
                 n_threads=settings.n_threads,
             )
             stack.callback(weights.close)
@@ -252,12 +250,6 @@ class Gemma3nEngine:
         """End of the longest chunk from ``start`` that is all ids or all rows."""
         is_row = prompt.ids[start : start + most] == NO_TOKEN
         return start + int(np.argmin(is_row == is_row[0]) or len(is_row))
-
-
-def _find_sparse(hparams: HParams) -> frozenset[str]:
-    """Matrices of which a token uses few rows, as most of its gates are cut off."""
-    layers = (i for i, z in enumerate(hparams.sparsity) if z is not None and z >= _SPARSE_FROM)
-    return frozenset(f"blk.{layer}.ffn_up.weight" for layer in layers)
 
 
 def _load_vocabulary(gguf: GgufFile) -> LlamaTokenizer:

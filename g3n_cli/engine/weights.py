@@ -14,14 +14,16 @@ import numpy as np
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import GgmlType
+from g3n_cli.engine.hparams import HParams
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
-from g3n_cli.ggml.handles import Buffer, Context, write_tensor
+from g3n_cli.ggml.handles import Buffer, Context, memory_of, write_tensor
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import PANEL, Kernels
 
 _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
-_MAP_FROM = 32 << 20
+_MAP_FROM = 8 << 20
+_SPARSE_FROM = 1.0  # standard deviations: a sixth of the gates are left
 _CHUNK, _PART = 1 << 21, 32 << 20
 _NOT_REPACKED = ("token_embd", "per_layer", "altup")
 """Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
@@ -32,18 +34,17 @@ class Weights:
 
     Matrices are stored in panels for g3n's own kernels or, where those have none for their type, in
     ggml's repacked form. They are read one after the other, so that loading peaks no higher than
-    running. Large tensors that stay as they are remain in the mapped file. Small ones beside
+    running. A matrix of which a token uses few rows, as most gates are cut off, stays as it is.
+    Large tensors that stay so remain in the mapped file. Small ones beside
     rearranged ones are copied: mapping a page of the file may map two megabytes around it, and they
     lie between tensors that are not needed any more.
 
     Args:
         gguf: A validated file.
         names: The tensors to load, full names.
+        hparams: Of the model.
         repack: Rearrange matrices at all.
         kernels: Whose panels to make; None for ggml's forms alone.
-        by_rows: Names of matrices of which few rows are used at a time: the kernels take single
-            rows of them as they are in the file.
-        n_ple: Rows that ``per_layer_model_proj`` is used by: any multiple of so many.
         n_threads: Tensors read and rearranged at the same time.
 
     Attributes:
@@ -57,11 +58,10 @@ class Weights:
         self,
         gguf: GgufFile,
         names: Iterable[str],
+        hparams: HParams,
         *,
         repack: bool,
         kernels: Kernels | None,
-        by_rows: frozenset[str],
-        n_ple: int,
         n_threads: int,
     ) -> None:
         self._path, self.kernels = gguf.path, kernels
@@ -77,9 +77,10 @@ class Weights:
             for info in matrices
             if kernels
             and kernels.has_panels(info.type, info.ne)
-            and (info.name != "per_layer_model_proj.weight" or n_ple % PANEL == 0)
+            and (info.name != "per_layer_model_proj.weight" or hparams.n_ple % PANEL == 0)
         ]
-        rows = [info for info in known if info.name in by_rows and info.type != GgmlType.F16]
+        sparse = _find_sparse(hparams)
+        rows = [info for info in known if info.name in sparse and info.type != GgmlType.F16]
         in_panels = [info for info in known if info not in set(rows)]
         repacked = _choose_repackable(info for info in matrices if info not in set(known))
         plain = [info for info in infos if info not in {*in_panels, *repacked}]
@@ -104,8 +105,9 @@ class Weights:
             with ThreadPoolExecutor(n_threads) as pool:
                 parts = [part for info in in_panels for part in _split(info)]
                 packed = pool.map(lambda part: self._pack(file.fileno(), *part), parts)
-                filled = pool.map(lambda info: self._fill(file.fileno(), info), repacked + copied)
-                for _ in itertools.chain(packed, filled):
+                filled = pool.map(lambda info: self._fill(file.fileno(), info), repacked)
+                read = pool.map(lambda info: self._read(file.fileno(), info), copied)
+                for _ in itertools.chain(packed, filled, read):
                     pass
 
     def __getitem__(self, name: str) -> Tensor:
@@ -165,6 +167,10 @@ class Weights:
         read_exactly(fd, values.data, info.offset, self._path)
         write_tensor(self._tensor_of(info), values)
 
+    def _read(self, fd: int, info: TensorInfo) -> None:
+        """Read a tensor that stays as it is."""
+        read_exactly(fd, memory_of(self._tensor_of(info)), info.offset, self._path)
+
     def _pack(self, fd: int, info: TensorInfo, first: int, last: int) -> None:
         """Read and pack rows ``first`` to ``last - 1``, so few at a time that they stay cached."""
         tensor, kernels = self._tensor_of(info), self.kernels
@@ -177,6 +183,12 @@ class Weights:
             rows = values[: count * row].data
             read_exactly(fd, rows, info.offset + start * row, self._path)
             kernels.pack(info.type, to + start * row, rows, count, info.ne[0])
+
+
+def _find_sparse(hparams: HParams) -> frozenset[str]:
+    """Matrices of which a token uses few rows, as most of its gates are cut off."""
+    layers = (i for i, z in enumerate(hparams.sparsity) if z is not None and z >= _SPARSE_FROM)
+    return frozenset(f"blk.{layer}.ffn_up.weight" for layer in layers)
 
 
 def _split(info: TensorInfo) -> Iterator[tuple[TensorInfo, int, int]]:

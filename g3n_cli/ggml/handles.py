@@ -173,6 +173,12 @@ def write_tensor(tensor: Tensor, values: npt.NDArray[Any], offset: int = 0) -> N
     lib.backend_tensor_set(tensor.ptr, values.ctypes.data, offset, values.nbytes)
 
 
+def memory_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor in CPU memory, which must outlive the view."""
+    n_bytes = load().nbytes(tensor.ptr)
+    return memoryview((ctypes.c_uint8 * n_bytes).from_address(tensor.struct.data or 0))
+
+
 def read_tensor(tensor: Tensor, out: npt.NDArray[Any], offset: int = 0) -> None:
     """Copy bytes of ``tensor`` from ``offset`` on into ``out`` (contiguous).
 
