@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.measure import (
     describe_machine,
@@ -25,7 +25,7 @@ from benchmarks.measure import (
 )
 from benchmarks.report import render_compare
 from benchmarks.worker import Case
-from g3n_cli.config import count_physical_cores
+from g3n_cli.config import KernelsName, count_physical_cores
 
 CLI_DEFAULTS = {"flash_attn": True, "swa_full": False}
 """What llama.cpp's own programs choose on a CPU, unlike llama-cpp-python."""
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         n_decode=options.decode,
         depth=options.depth,
         n_turn=options.turn,
+        kernels=options.kernels,
         llama_options=CLI_DEFAULTS if options.llama_cli_defaults else {},
     )
     peer = replace(case, engine="llama.cpp", model=str(against.resolve()))
@@ -82,6 +83,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--depth", type=int, default=2000, help="tokens of the conversation; 0 leaves it out"
     )
     parser.add_argument("--turn", type=int, default=30, help="tokens of the turn after it")
+    parser.add_argument("--kernels", choices=get_args(KernelsName), default="own", help="of g3n")
     parser.add_argument(
         "--llama-cli-defaults",
         action="store_true",

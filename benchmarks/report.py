@@ -49,6 +49,11 @@ METRICS = (
     Metric("import + load, s", lambda s: s["import_s"] + s["load_s"]),
     Metric("first token, s", lambda s: s["ttft_s"], needs="n_prompt"),
     Metric("decode, tok/s", lambda s: decode_tps(s["decode_s"]), is_rate=True),
+    Metric(
+        "four tokens in one step, decode steps",
+        lambda s: median(s["four_s"]) / median(s["decode_s"]),
+        needs="n_four",
+    ),
     Metric("reading the conversation, s", lambda s: s["conversation_s"], needs="depth"),
     Metric(
         "decode after it, tok/s",
@@ -89,7 +94,8 @@ def render_compare(result: Mapping[str, Any]) -> str:
     lines = [
         f"{len(result['pairs'])} pairs; {settings['n_threads']} threads, context"
         f" {settings['n_ctx']}, prompt {settings['n_prompt']}, {settings['n_decode']} tokens"
-        f" decoded, conversation {settings['depth']}, turn {settings['n_turn']}"
+        f" decoded, conversation {settings['depth']}, turn {settings['n_turn']}, kernels"
+        f" {settings['kernels']}"
         f"{_options(settings['llama_options'])}",
         "",
         *_table(["median (min-max)", *heads, "g3n better by"], rows),

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from g3n_cli.config import EngineSettings
+from g3n_cli.config import EngineSettings, KernelsName
 from g3n_cli.engine.prompt import Prompt
 
 FIRST_TEXT_ID, LAST_TEXT_ID = 494, 236_000
@@ -35,9 +35,11 @@ class Case:
         n_ctx: Positions the context holds.
         n_prompt: Tokens of the first prompt; 0 leaves it out.
         n_decode: Single tokens decoded at each depth.
+        n_four: Steps of four tokens after those.
         depth: Tokens of the conversation that the second part continues; 0 leaves it out.
         n_turn: Tokens of the turn that follows the conversation.
         seed: Of the token ids.
+        kernels: Of g3n: "own", "ggml" or a variant.
         llama_options: Arguments for ``llama_cpp.Llama`` beside its defaults.
     """
 
@@ -47,9 +49,11 @@ class Case:
     n_ctx: int = 4096
     n_prompt: int = 512
     n_decode: int = 32
+    n_four: int = 6
     depth: int = 2000
     n_turn: int = 30
     seed: int = 0
+    kernels: KernelsName = "own"
     llama_options: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -65,6 +69,7 @@ class Samples:
     load_s: float = 0.0
     ttft_s: float | None = None
     decode_s: list[float] = field(default_factory=list)
+    four_s: list[float] = field(default_factory=list)
     conversation_s: float | None = None
     deep_decode_s: list[float] = field(default_factory=list)
     turn_s: float | None = None
@@ -85,8 +90,8 @@ class Conversation(Protocol):
         """Compute ``ids`` after what is there, as a prompt."""
         ...
 
-    def step(self, token: int) -> None:
-        """Compute one token after what is there, as generation does."""
+    def step(self, *tokens: int) -> None:
+        """Compute one token, or some at once, after what is there, as generation does."""
         ...
 
 
@@ -96,7 +101,7 @@ class G3nConversation:
     def __init__(self, case: Case) -> None:
         from g3n_cli.engine.open import open_engine
 
-        settings = EngineSettings(n_ctx=case.n_ctx, n_threads=case.n_threads)
+        settings = EngineSettings(n_ctx=case.n_ctx, n_threads=case.n_threads, kernels=case.kernels)
         self._engine = open_engine(Path(case.model), Path(case.model).stem, settings)
         self._engine.tokenizer.encode("Hello")
         self._ids: list[int] = []
@@ -116,10 +121,10 @@ class G3nConversation:
         self._ids += ids
         self._engine.prefill(Prompt.of_ids(self._ids))
 
-    def step(self, token: int) -> None:
-        """Decode one token."""
-        self._ids.append(token)
-        self._engine.decode(token)
+    def step(self, *tokens: int) -> None:
+        """Compute the tokens in one step."""
+        self._ids += tokens
+        self._engine.step(Prompt.of_ids(tokens), [len(tokens) - 1])
 
 
 class LlamaConversation:
@@ -156,9 +161,9 @@ class LlamaConversation:
         # A copy, as g3n returns one; asking for logits also waits for the computation to end.
         np.ctypeslib.as_array(llama_get_logits(self._llama.ctx), (self.n_vocab,)).copy()
 
-    def step(self, token: int) -> None:
-        """Evaluate one token."""
-        self.append([token])
+    def step(self, *tokens: int) -> None:
+        """Evaluate the tokens as one batch."""
+        self.append(list(tokens))
 
 
 def measure(case: Case) -> Samples:
@@ -178,6 +183,7 @@ def measure(case: Case) -> Samples:
         conversation.restart()
     conversation.append(rng.choices(text_ids))
     samples.decode_s = _time_steps(conversation, rng.choices(text_ids, k=case.n_decode))
+    samples.four_s = _time_steps(conversation, rng.choices(text_ids, k=4 * case.n_four), at_once=4)
     if case.depth:
         conversation.restart()
         samples.conversation_s = _time_append(conversation, rng.choices(text_ids, k=case.depth))
@@ -200,11 +206,11 @@ def _time_append(conversation: Conversation, ids: list[int]) -> float:
     return time.perf_counter() - start
 
 
-def _time_steps(conversation: Conversation, ids: list[int]) -> list[float]:
+def _time_steps(conversation: Conversation, ids: list[int], at_once: int = 1) -> list[float]:
     seconds = []
-    for token in ids:
+    for first in range(0, len(ids), at_once):
         start = time.perf_counter()
-        conversation.step(token)
+        conversation.step(*ids[first : first + at_once])
         seconds.append(time.perf_counter() - start)
     return seconds
 

@@ -15,6 +15,7 @@ def make_samples(scale, **changes):
         "load_s": 1.5 * scale,
         "ttft_s": 8.0 * scale,
         "decode_s": [0.1 * scale, 0.3 * scale],
+        "four_s": [0.3 * scale],
         "conversation_s": 30.0 * scale,
         "deep_decode_s": [0.2 * scale, 0.2 * scale, 0.4 * scale],
         "turn_s": 1.2 * scale,
@@ -49,6 +50,8 @@ def make_result(pairs, depth=2000):
             "n_decode": 2,
             "depth": depth,
             "n_turn": 30,
+            "n_four": 1,
+            "kernels": "own",
             "llama_options": {},
         },
         "pairs": pairs,
@@ -74,6 +77,7 @@ def test_compare_table_turns_every_ratio_so_that_more_is_better_for_g3n():
     rows = rows_of(report.render_compare(make_result(pairs)))
     assert rows["first token, s"] == ["8.00 (8.00-8.00)", "16.00 (16.00-16.00)", "2.00x"]
     assert rows["decode, tok/s"] == ["5.00 (5.00-5.00)", "2.50 (2.50-2.50)", "2.00x"]
+    assert rows["four tokens in one step, decode steps"][0] == "1.50 (1.50-1.50)"
     assert rows["import + load, s"] == ["2.00 (2.00-2.00)", "4.00 (4.00-4.00)", "2.00x"]
     assert rows["peak RSS, 1e9 bytes"] == ["1.750 (1.750-1.750)", "3.500 (3.500-3.500)", "2.00x"]
     # 1.2 s at a median step of 0.2 s, whatever the speed of the machine
