@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -12,13 +13,47 @@ from g3n_cli.errors import UsageError
 KvType = Literal["f32", "f16", "q8_0", "q4_0"]
 PleMode = Literal["disk", "ram"]
 PrefillMode = Literal["skip", "full"]
+Widths = tuple[int, ...]
+"""Of the FFN of each layer of a Gemma 3n; 0 for a layer that is left out."""
+
+_RUN = re.compile(r"(\d+|-)(?:[*x](\d{1,3}))?")
+
 KernelsName = Literal["own", "ggml", "portable", "neon", "avx2", "avxvnni", "avx512vnni"]
+
+
+def parse_widths(text: str) -> Widths | None:
+    """Widths by layer from ``8192*20,-*5,8192*10``; None if it is no such list."""
+    widths: list[int] = []
+    for part in text.split(","):
+        if not (run := _RUN.fullmatch(part.strip())):
+            return None
+        widths += [0 if run[1] == "-" else int(run[1])] * int(run[2] or 1)
+    return tuple(widths)
 
 
 def count_physical_cores() -> int:
     """Physical cores this process may use, at least 1."""
     usable = len(psutil.Process().cpu_affinity() or []) or psutil.cpu_count() or 1
     return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
+
+
+@dataclass(frozen=True)
+class NamedSize:
+    """A published size of models of one shape.
+
+    Attributes:
+        name: What it is called.
+        aliases: Other names.
+        n_layer: Layers of the models that offer it.
+        n_ff: Width of their FFNs.
+        widths: Its own.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    n_layer: int
+    n_ff: int
+    widths: Widths
 
 
 @dataclass(frozen=True)
@@ -34,6 +69,9 @@ class EngineSettings:
         prefill: "skip" leaves the layers that share K/V out for prompt tokens nobody asks about.
         repack: Keep weights in the layout the CPU's kernels like best, where there is one.
         kernels: Whose: g3n's own, in the best variant or in the named one, or ggml's.
+        size: Which of the nested models of a Gemma 3n.
+        prefill_size: Which one reads prompts, if not the same.
+        named_sizes: What names may be given to sizes.
     """
 
     n_ctx: int = 4096
@@ -44,6 +82,9 @@ class EngineSettings:
     prefill: PrefillMode = "skip"
     repack: bool = True
     kernels: KernelsName = "own"
+    size: str = "full"
+    prefill_size: str | None = None
+    named_sizes: tuple[NamedSize, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""

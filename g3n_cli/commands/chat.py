@@ -18,7 +18,9 @@ from g3n_cli.commands.options import (
     ModelOption,
     PleOption,
     PrefillOption,
+    PrefillSizeOption,
     RepackOption,
+    SizeOption,
     ThreadsOption,
 )
 from g3n_cli.config import EngineSettings, count_physical_cores
@@ -163,8 +165,12 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     prefill: PrefillOption = EngineSettings.prefill,
     repack: RepackOption = EngineSettings.repack,
     kernels: KernelsOption = EngineSettings.kernels,
+    size: SizeOption = EngineSettings.size,
+    prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
 ) -> None:
     """Talk to a model, or use it in a pipe."""
+    from g3n_cli.registry.models import read_sizes, resolve
+
     settings = EngineSettings(
         n_ctx=ctx,
         n_batch=batch,
@@ -174,6 +180,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         prefill=prefill,
         repack=repack,
         kernels=kernels,
+        size=size,
+        prefill_size=prefill_size,
+        named_sizes=read_sizes(),
     )
 
     from g3n_cli.chat.options import AnswerOptions
@@ -201,7 +210,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.session import Session
     from g3n_cli.engine.open import open_engine
-    from g3n_cli.registry.models import resolve
     from g3n_cli.ui import oneshot
     from g3n_cli.ui.progress import show_waiting
 

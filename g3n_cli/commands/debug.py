@@ -14,7 +14,9 @@ from g3n_cli.commands.options import (
     KvOption,
     PleOption,
     PrefillOption,
+    PrefillSizeOption,
     RepackOption,
+    SizeOption,
     ThreadsOption,
 )
 from g3n_cli.config import EngineSettings, count_physical_cores
@@ -55,8 +57,12 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
     prefill: PrefillOption = EngineSettings.prefill,
     repack: RepackOption = EngineSettings.repack,
     kernels: KernelsOption = EngineSettings.kernels,
+    size: SizeOption = EngineSettings.size,
+    prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
 ) -> None:
     """Write the float32 logits [positions, vocabulary] of a sequence of token ids."""
+    from g3n_cli.registry.models import read_sizes, resolve
+
     settings = EngineSettings(
         n_ctx=ctx,
         n_batch=batch,
@@ -66,13 +72,15 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
         prefill=prefill,
         repack=repack,
         kernels=kernels,
+        size=size,
+        prefill_size=prefill_size,
+        named_sizes=read_sizes(),
     )
     tokens = parse_ids(ids)
 
     import numpy as np
 
     from g3n_cli.engine.open import open_engine
-    from g3n_cli.registry.models import resolve
 
     spec = resolve(model)
     engine = open_engine(spec.path, spec.name, settings)

@@ -74,6 +74,26 @@ KernelsOption: TypeAlias = Annotated[
         "the one named here, or ggml's.",
     ),
 ]
+SizeOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--size",
+        metavar="SIZE",
+        envvar="G3N_SIZE",
+        help="Which of the models nested in a Gemma 3n: full, a name that g3n show lists, a share "
+        "of its parameters (70%), their number (3b), or widths by layer (8192*20,-*5,8192*10).",
+    ),
+]
+PrefillSizeOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--prefill-size",
+        metavar="SIZE",
+        envvar="G3N_PREFILL_SIZE",
+        show_default="that of --size",
+        help="Which of them reads prompts.",
+    ),
+]
 ModelOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -46,6 +46,19 @@ class ModelInfo:
     kernels: str = "ggml"
 
 
+@dataclass(frozen=True)
+class SizeInfo:
+    """A nested model that an open one offers.
+
+    Attributes:
+        name: What to ask for.
+        n_params: Parameters it computes with; the per-layer embedding table is not among them.
+    """
+
+    name: str
+    n_params: int
+
+
 class Tokenizer(Protocol):
     """Text to token ids and back."""
 
@@ -87,6 +100,29 @@ class Engine(Protocol):
     @property
     def n_past(self) -> int:
         """Positions computed and kept."""
+        ...
+
+    @property
+    def sizes(self) -> tuple[SizeInfo, ...]:
+        """The nested models that have names; none where a model has one size."""
+        ...
+
+    def resize(
+        self, name: str, *, recompute: bool = False, on_progress: Progress | None = None
+    ) -> None:
+        """Go on as another of the nested models, from the next position on.
+
+        Positions computed so far count as they are, unless they lack K/V that the size needs or
+        ``recompute`` asks for new ones; such are computed again when they are needed.
+
+        Args:
+            name: ``full``, a published name, a share of the parameters, their number, or widths.
+            recompute: Forget all positions.
+            on_progress: Called with bytes of weights read and to be read.
+
+        Raises:
+            UsageError: there is no such size; nothing has changed.
+        """
         ...
 
     def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from g3n_cli.config import Widths
 from g3n_cli.engine.altup import AltUp
 from g3n_cli.engine.attention import Attention, Queries, Writes
 from g3n_cli.engine.hparams import HParams
@@ -32,6 +33,7 @@ class StepShape:
         n_kv: Rows of full layers in sight.
         n_ring: Rows of the rings in sight.
         n_out: Positions whose logits are wanted, 0 to ``n_tokens``.
+        widths: Of the FFNs; layers of width 0 are left out.
         has_rows: Embeddings are given as rows instead of token ids.
     """
 
@@ -39,6 +41,7 @@ class StepShape:
     n_kv: int
     n_ring: int
     n_out: int
+    widths: Widths
     has_rows: bool = False
 
 
@@ -106,7 +109,7 @@ class _StepBuilder:
         g.name(state, "inp_stacked")
         n_whole = self.count_whole_layers()
         ple = self.build_per_layer_inputs(x, ple_rows, 0, n_whole)
-        for layer in range(n_whole):
+        for layer in filter(shape.widths.__getitem__, range(n_whole)):
             state = self.build_layer(layer, state, g.middle(ple, layer), queries, writes)
         if n_whole < hp.n_layer:
             # Nobody asks what comes after the last K/V, except where logits are wanted.
@@ -120,7 +123,7 @@ class _StepBuilder:
             out = self.input("out", I32, shape.n_out)
             state, x, ple_rows = (self.select(t, out) for t in (state, x, ple_rows))
             ple = self.build_per_layer_inputs(x, ple_rows, n_whole, hp.n_layer - n_whole)
-            for layer in range(n_whole, hp.n_layer):
+            for layer in filter(shape.widths.__getitem__, range(n_whole, hp.n_layer)):
                 inputs = g.middle(ple, layer - n_whole)
                 state = self.build_layer(layer, state, inputs, queries, None)
         elif shape.n_out == 0:
@@ -231,7 +234,12 @@ class _StepBuilder:
 
     def build_ffn(self, layer: int, x: Tensor) -> Tensor:
         """Gated FFN, its gate cut off in sparse layers. Source: ``Gemma3nTextMLP``."""
-        gate, up, down = (self.w.of(layer, f"ffn_{part}") for part in ("gate", "up", "down"))
+        width = self.shape.widths[layer]
+        gate, up = (self.w.of(layer, f"ffn_{part}") for part in ("gate", "up"))
+        down = self.w.down(layer, width)
+        if width < self.hp.n_ff[layer]:
+            gate, up = (self.g.rows(matrix, 0, width) for matrix in (gate, up))
+            down = self.g.columns(down, width)
         out = self.products.build_ffn(gate, up, down, x, self.hp.sparsity[layer])
         return self.g.name(out, f"ffn_out-{layer}")
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from g3n_cli.config import EngineSettings
-from g3n_cli.engine.api import Logits, ModelInfo, Progress
+from g3n_cli.config import EngineSettings, Widths
+from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.gemma3n import Gemma3n, StepShape
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import STEP_MULTIPLE, KvCache
+from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.plan import Inputs, Plans
 from g3n_cli.engine.ple import PleCounters, PleTable
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
@@ -61,6 +63,8 @@ class Gemma3nEngine:
         kernels = load_kernels(settings.kernels) if settings.repack else None
         self._hparams, self._settings = hparams, settings
         self._keys: list[Key] = []
+        self._widths: list[Widths] = []  # that each position was computed with
+        self._n_kept = 0  # first positions that count whatever size computed them
         with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
             # The vocabulary takes as long as the weights; C code does both, so they overlap.
             vocabulary = pool.submit(_load_vocabulary, gguf)
@@ -73,6 +77,12 @@ class Gemma3nEngine:
                 n_threads=settings.n_threads,
             )
             stack.callback(weights.close)
+            self._weights = weights
+            multiple = find_width_multiple(gguf, repack=settings.repack)
+            resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)
+            self._size = resolver.resolve(settings.size)
+            self._prefill_size = resolver.resolve(settings.prefill_size or settings.size)
+            self._weights.resize(self._used_widths())
             cache = KvCache(hparams, settings.n_ctx, settings.n_batch, settings.kv)
             stack.callback(cache.close)
             ple = PleTable(gguf.path, gguf.tensors[PLE_TENSOR], settings.ple)
@@ -95,12 +105,12 @@ class Gemma3nEngine:
         trim_heap()  # reading the vocabulary leaves 10 MB behind
         self._cache, self._ple, self._backend = cache, ple, backend
         self._plans, self._worker, self._tokenizer = plans, worker, tokenizer
-        self._weights = weights
+        self._resolver = resolver
         self._info = ModelInfo(
             name=name,
             path=gguf.path,
             architecture=gguf.architecture,
-            size="full",
+            size=self._size.name,
             n_vocab=hparams.n_vocab,
             n_ctx_train=hparams.n_ctx_train,
             chat_template=tokenizer.chat_template,
@@ -111,7 +121,13 @@ class Gemma3nEngine:
     @property
     def info(self) -> ModelInfo:
         """What is known of the model."""
-        return self._info
+        return replace(self._info, size=self._size.name)
+
+    @property
+    def sizes(self) -> tuple[SizeInfo, ...]:
+        """The nested models that have names."""
+        count = self._resolver.count_params
+        return tuple(SizeInfo(s.name, count(s.widths)) for s in self._resolver.offered)
 
     @property
     def tokenizer(self) -> LlamaTokenizer:
@@ -142,7 +158,7 @@ class Gemma3nEngine:
     def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
         """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
         check_length(prompt, self.n_ctx)
-        self.trim(min(count_common(self._keys, prompt.keys), len(prompt) - 1))
+        self.trim(min(self._count_reusable(prompt), len(prompt) - 1))
         self._cache.save_snapshot()
         start, total = self.n_past, len(prompt) - self.n_past
         self._ple.prefetch(self._ple_rows(prompt.ple_ids[start:]))
@@ -151,8 +167,13 @@ class Gemma3nEngine:
             if on_progress:
                 on_progress(self.n_past - start, total)
             stop = self._find_chunk_end(prompt, self.n_past, self._settings.n_batch)
+            widths = self._prefill_size.widths
+            if stop == len(prompt) and widths != self._size.widths:
+                # What the answer begins with is for the size that goes on with it.
+                stop = max(stop - 1, self.n_past + 1)
+                widths = widths if stop < len(prompt) else self._size.widths
             wanted = [stop - self.n_past - 1] if stop == len(prompt) else []
-            logits = self.step(prompt.slice(self.n_past, stop), wanted)
+            logits = self.step(prompt.slice(self.n_past, stop), wanted, widths)
         if on_progress:
             on_progress(total, total)
         return np.ravel(logits)
@@ -174,28 +195,78 @@ class Gemma3nEngine:
             logits[start:stop] = self.step(prompt.slice(start, stop), range(stop - start))
         return logits
 
-    def step(self, chunk: Prompt, wanted: Sequence[int]) -> npt.NDArray[np.float32]:
+    def step(
+        self, chunk: Prompt, wanted: Sequence[int], widths: Widths | None = None
+    ) -> npt.NDArray[np.float32]:
         """Append the positions of ``chunk`` and return the logits of those asked for.
 
         Args:
             chunk: 1 to ``n_batch`` positions, all by id or all by row.
             wanted: Increasing indices into ``chunk``.
+            widths: Of the nested model that computes; the current one's if not given.
 
         Returns:
             ``[len(wanted), n_vocab]`` float32.
         """
         n, padded = len(chunk), self._pad(chunk)
-        shape = self._shape_of(padded, len(wanted))
+        widths = widths or self._size.widths
+        shape = self._shape_of(padded, len(wanted), widths)
         inputs = self._inputs_of(padded, wanted, shape)
         self._backend.abort.clear()
         logits = self._worker.run(lambda: self._plans.replay(shape, inputs))
         self._cache.commit(n)
         self._keys.extend(chunk.keys)
+        self._widths.extend([widths] * n)
         return logits
 
     def trim(self, n_past: int) -> None:
         """Keep at most the first ``n_past`` positions; fewer where rings have lost their window."""
-        del self._keys[self._cache.trim(n_past) :]
+        n_past = self._cache.trim(n_past)
+        del self._keys[n_past:], self._widths[n_past:]
+        self._n_kept = min(self._n_kept, n_past)
+
+    # --------------------------------------------------------------------------------------- sizes
+
+    def resize(
+        self, name: str, *, recompute: bool = False, on_progress: Progress | None = None
+    ) -> None:
+        """Go on as another of the nested models; see ``Engine.resize``."""
+        before = self._size, self._prefill_size
+        size = self._resolver.resolve(name)
+        is_one = before[0].widths == before[1].widths
+        self._size, self._prefill_size = size, size if is_one else before[1]
+        try:
+            self._weights.resize(self._used_widths(), on_progress)
+        except BaseException:
+            self._size, self._prefill_size = before
+            self._weights.resize(self._used_widths())
+            raise
+        self.trim(0 if recompute else self._count_with_kv(size.widths))
+        self._n_kept = self.n_past
+
+    def _used_widths(self) -> Widths:
+        """What must be in memory for both sizes."""
+        return tuple(map(max, zip(self._size.widths, self._prefill_size.widths, strict=True)))
+
+    def _count_with_kv(self, widths: Widths) -> int:
+        """First positions that have K/V in all layers that ``widths`` uses."""
+        owners = [layer for layer in range(self._hparams.n_layer_kv) if widths[layer]]
+        for position, computed in enumerate(self._widths):
+            if not all(computed[layer] for layer in owners):
+                return position
+        return len(self._widths)
+
+    def _count_reusable(self, prompt: Prompt) -> int:
+        """Positions of ``prompt`` that are there already, computed as they would be now.
+
+        Those from before a change of size count too while the prompt continues them all.
+        """
+        common = count_common(self._keys, prompt.keys)
+        if common >= self._n_kept:
+            return common
+        valid = (self._size.widths, self._prefill_size.widths)
+        widths = self._widths[:common]
+        return next((i for i, used in enumerate(widths) if used not in valid), common)
 
     # -------------------------------------------------------------------------------------- inputs
 
@@ -212,11 +283,12 @@ class Gemma3nEngine:
         ids, ple_ids = (np.concatenate([a, filler]) for a in (chunk.ids, chunk.ple_ids))
         return Prompt((*chunk.keys, *filler.tolist()), ids, ple_ids)
 
-    def _shape_of(self, chunk: Prompt, n_out: int) -> StepShape:
+    def _shape_of(self, chunk: Prompt, n_out: int, widths: Widths) -> StepShape:
         end = self.n_past + len(chunk)
         n_kv = min(self.n_ctx, -(-end // _BUCKET) * _BUCKET)
         has_rows = bool(chunk.ids[0] == NO_TOKEN)
-        return StepShape(len(chunk), n_kv, min(n_kv, self._cache.n_ring), n_out, has_rows)
+        n_ring = min(n_kv, self._cache.n_ring)
+        return StepShape(len(chunk), n_kv, n_ring, n_out, widths, has_rows)
 
     def _inputs_of(self, chunk: Prompt, wanted: Sequence[int], shape: StepShape) -> Inputs:
         n, out = len(chunk), np.asarray(wanted, np.int32)

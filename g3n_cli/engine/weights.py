@@ -1,22 +1,24 @@
-"""The weights of a Gemma 3n file, each where its products run best."""
+"""The weights of a Gemma 3n file: each where its products run best, no more than a size uses."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import BinaryIO
 
 import numpy as np
 
+from g3n_cli.config import Widths
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
-from g3n_cli.ggml.handles import Buffer, Context, memory_of, write_tensor
+from g3n_cli.ggml.handles import Buffer, Context, memory_of, release_memory, write_tensor
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import PANEL, Kernels
 
@@ -27,6 +29,12 @@ _SPARSE_FROM = 1.0  # standard deviations: a sixth of the gates are left
 _CHUNK, _PART = 1 << 21, 32 << 20
 _NOT_REPACKED = ("token_embd", "per_layer", "altup")
 """Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
+
+_DOWN = "ffn_down"
+_NOTHING = (0, 0)
+
+Job = Callable[[], None]
+"""Loads a part of a tensor."""
 
 
 class Weights:
@@ -39,6 +47,9 @@ class Weights:
     rearranged ones are copied: mapping a page of the file may map two megabytes around it, and they
     lie between tensors that are not needed any more.
 
+    Of a nested model only what it uses is in memory: the first rows of gate and up, the first
+    columns of down, nothing of the layers it leaves out.
+
     Args:
         gguf: A validated file.
         names: The tensors to load, full names.
@@ -49,9 +60,6 @@ class Weights:
 
     Attributes:
         kernels: As given.
-
-    Raises:
-        ModelError: the file has changed since it was validated.
     """
 
     def __init__(
@@ -64,13 +72,11 @@ class Weights:
         kernels: Kernels | None,
         n_threads: int,
     ) -> None:
-        self._path, self.kernels = gguf.path, kernels
+        self._path, self.kernels, self._n_threads = gguf.path, kernels, n_threads
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
-        self._context = Context(len(infos))
-        self._tensors = {
-            info.name.removesuffix(".weight"): self._context.new_tensor(info.type, *info.ne)
-            for info in infos
-        }
+        self._infos = infos
+        self._context = Context(2 * len(infos))
+        self._tensors = {info.name: self._context.new_tensor(info.type, *info.ne) for info in infos}
         matrices = [info for info in infos if repack and len(info.ne) > 1]
         known = [
             info
@@ -80,52 +86,60 @@ class Weights:
             and (info.name != "per_layer_model_proj.weight" or hparams.n_ple % PANEL == 0)
         ]
         sparse = _find_sparse(hparams)
-        rows = [info for info in known if info.name in sparse and info.type != GgmlType.F16]
-        in_panels = [info for info in known if info not in set(rows)]
+        rows = {info for info in known if info.name in sparse and info.type != GgmlType.F16}
+        in_panels = [info for info in known if info not in rows]
         repacked = _choose_repackable(info for info in matrices if info not in set(known))
         plain = [info for info in infos if info not in {*in_panels, *repacked}]
         is_rearranged = len(plain) < len(infos)
         copied = [info for info in plain if is_rearranged and info.n_bytes < _MAP_FROM]
-        self._panels = frozenset(self._tensor_of(info).ptr for info in in_panels)
-        self._rows = frozenset(self._tensor_of(info).ptr for info in rows)
+        self._in_panels, self._repacked = frozenset(in_panels), frozenset(repacked)
+        self._copied = frozenset(copied)
+        self._panels = frozenset(self._tensors[info.name].ptr for info in in_panels)
+        self._rows = frozenset(self._tensors[info.name].ptr for info in rows)
         self._buffers: list[Buffer] = []
         self._reserve(copied, None)
         self._reserve(in_panels, None)
         self._reserve(repacked, find_repack_type())
-        with gguf.path.open("rb") as file:
-            # Private: nothing is ever written.
-            self._file = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
-            mapped = Buffer.map(self._file)
-            mapped.mark_as_weights()
-            self._buffers.append(mapped)
-            for info in plain:
-                if info not in set(copied):
-                    mapped.place(self._tensor_of(info), info.offset)
-                    self._touch(info)
-            with ThreadPoolExecutor(n_threads) as pool:
-                parts = [part for info in in_panels for part in _split(info)]
-                packed = pool.map(lambda part: self._pack(file.fileno(), *part), parts)
-                filled = pool.map(lambda info: self._fill(file.fileno(), info), repacked)
-                read = pool.map(lambda info: self._read(file.fileno(), info), copied)
-                for _ in itertools.chain(packed, filled, read):
-                    pass
+        self._file: BinaryIO = gguf.path.open("rb")
+        # Private: nothing is ever written.
+        self._mapping = mmap.mmap(self._file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
+        mapped = Buffer.map(self._mapping)
+        mapped.mark_as_weights()
+        self._buffers.append(mapped)
+        for info in plain:
+            if info not in self._copied:
+                mapped.place(self._tensors[info.name], info.offset)
+        # Of what ggml has repacked no columns can be used: for them there is the file.
+        self._plain_down = {}
+        for info in repacked:
+            if _part_of(info) == _DOWN:
+                tensor = self._context.new_tensor(info.type, *info.ne)
+                mapped.place(tensor, info.offset)
+                self._plain_down[info.name] = tensor
+        self._loaded = dict.fromkeys(infos, _NOTHING)
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor that belongs to no layer, such as ``output_norm``."""
-        return self._tensors[name]
+        return self._tensors[f"{name}.weight"]
 
     def __contains__(self, name: str) -> bool:
-        """Whether the tensor was loaded."""
-        return name in self._tensors
+        """Whether there is such a tensor."""
+        return f"{name}.weight" in self._tensors
 
     def of(self, layer: int, name: str) -> Tensor:
         """Tensor ``name`` of a layer, such as ``attn_q``."""
-        return self._tensors[f"blk.{layer}.{name}"]
+        return self[f"blk.{layer}.{name}"]
+
+    def down(self, layer: int, width: int) -> Tensor:
+        """``ffn_down`` of a layer, in a form whose first ``width`` columns can be used."""
+        name = f"blk.{layer}.{_DOWN}.weight"
+        tensor = self._tensors[name]
+        return tensor if width == tensor.ne[0] else self._plain_down.get(name, tensor)
 
     def kernels_of(self, tensor: Tensor) -> Kernels | None:
         """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it.
 
-        A view of whole panels can be used like a tensor.
+        A view of whole panels, or of first columns, can be used like a tensor.
         """
         return self.kernels if (tensor.struct.view_src or tensor.ptr) in self._panels else None
 
@@ -133,14 +147,40 @@ class Weights:
         """Whether the kernels can take single rows of ``tensor``, which is as in the file."""
         return (tensor.struct.view_src or tensor.ptr) in self._rows
 
+    def resize(self, widths: Widths, on_progress: Callable[[int, int], None] | None = None) -> None:
+        """Have in memory what the nested model of these widths uses, and nothing else.
+
+        Args:
+            widths: Of each layer's FFN, 0 for a layer that is left out.
+            on_progress: Called with bytes read and bytes to read.
+
+        Raises:
+            ModelError: the file has changed since it was validated.
+        """
+        jobs: list[tuple[int, Job]] = []
+        for info, before in self._loaded.items():
+            after = _find_used(info, widths)
+            if info in self._repacked and _part_of(info) == _DOWN and after != _extents(info):
+                after = _NOTHING  # the file's mapping serves it
+            if after != before:
+                self._release(info, before, after)
+                jobs += self._plan_loading(info, before, after)
+            self._loaded[info] = after
+        total, done = sum(size for size, _ in jobs), 0
+        with ThreadPoolExecutor(self._n_threads) as pool:
+            for size, _ in zip((s for s, _ in jobs), pool.map(_run, jobs), strict=True):
+                done += size
+                if on_progress:
+                    on_progress(done, total)
+
     def close(self) -> None:
         """Free everything; tensors must not be used afterwards."""
         for buffer in self._buffers:
             buffer.close()
         self._context.close()
+        self._file.close()
 
-    def _tensor_of(self, info: TensorInfo) -> Tensor:
-        return self._tensors[info.name.removesuffix(".weight")]
+    # ------------------------------------------------------------------------------------- memory
 
     def _reserve(self, infos: list[TensorInfo], buffer_type: int | None) -> None:
         """Memory for tensors, which are placed in it and not filled yet."""
@@ -153,27 +193,67 @@ class Weights:
         buffer.mark_as_weights()
         start = -buffer.base % _ALIGNMENT
         for info, offset in zip(infos, offsets, strict=True):
-            buffer.place(self._tensor_of(info), start + int(offset))
+            buffer.place(self._tensors[info.name], start + int(offset))
 
-    def _touch(self, info: TensorInfo) -> None:
-        """Map the tensor's pages now, not one by one while the first token is computed."""
-        first = info.offset // mmap.PAGESIZE * mmap.PAGESIZE
+    def _release(self, info: TensorInfo, before: Extents, after: Extents) -> None:
+        """Give back the memory of rows, and of columns in panels, that are not used any more."""
+        tensor = self._tensors[info.name]
+        start, row = tensor.struct.data or 0, tensor.nb[1]
+        if after[0] < before[0] and info not in self._copied:
+            release_memory(start + after[0] * row, (before[0] - after[0]) * row)
+        elif after[1] < before[1] and info in self._in_panels:
+            assert self.kernels
+            ranges = self.kernels.find_columns(info.type, info.ne[0], after[1], before[1])
+            for panel in range(0, after[0], PANEL):
+                for first, last in ranges:
+                    release_memory(start + panel * row + first, last - first)
+
+    # ------------------------------------------------------------------------------------ loading
+
+    def _plan_loading(
+        self, info: TensorInfo, before: Extents, after: Extents
+    ) -> Iterator[tuple[int, Job]]:
+        """Bytes and jobs that bring into memory what is in ``after`` and not in ``before``."""
+        if after[0] <= before[0] and after[1] <= before[1]:
+            return
+        row = info.n_bytes // _extents(info)[0]
+        if info in self._repacked:
+            yield info.n_bytes, partial(self._fill, info, after)
+        elif info in self._copied:
+            if before == _NOTHING:
+                yield info.n_bytes, partial(self._read, info)
+        elif info in self._in_panels:
+            # Either rows are added, or columns to rows that are there.
+            first_row, first_column = (before[0], 0) if after[0] > before[0] else (0, before[1])
+            for first, last in _split(first_row, after[0], row):
+                columns = first_column, after[1]
+                yield (last - first) * row, partial(self._pack, info, first, last, columns)
+        elif after[0] > before[0]:
+            yield (after[0] - before[0]) * row, partial(self._touch, info, before[0], after[0])
+
+    def _touch(self, info: TensorInfo, first: int, last: int) -> None:
+        """Map the pages of rows now, not one by one while the first token is computed."""
+        row = info.n_bytes // _extents(info)[0]
+        start, end = info.offset + first * row, info.offset + last * row
+        page = start // mmap.PAGESIZE * mmap.PAGESIZE
         with contextlib.suppress(OSError):  # Linux before 5.14 cannot
-            self._file.madvise(_MADV_POPULATE_READ, first, info.offset + info.n_bytes - first)
+            self._mapping.madvise(_MADV_POPULATE_READ, page, end - page)
 
-    def _fill(self, fd: int, info: TensorInfo) -> None:
-        """Read a tensor; ggml repacks what lies in such memory."""
+    def _fill(self, info: TensorInfo, used: Extents) -> None:
+        """Read a tensor; ggml repacks what lies in such memory, and only whole."""
         values = np.empty(info.n_bytes, np.uint8)
-        read_exactly(fd, values.data, info.offset, self._path)
-        write_tensor(self._tensor_of(info), values)
+        read_exactly(self._file.fileno(), values.data, info.offset, self._path)
+        write_tensor(self._tensors[info.name], values)
+        self._release(info, _extents(info), used)
 
-    def _read(self, fd: int, info: TensorInfo) -> None:
+    def _read(self, info: TensorInfo) -> None:
         """Read a tensor that stays as it is."""
-        read_exactly(fd, memory_of(self._tensor_of(info)), info.offset, self._path)
+        target = memory_of(self._tensors[info.name])
+        read_exactly(self._file.fileno(), target, info.offset, self._path)
 
-    def _pack(self, fd: int, info: TensorInfo, first: int, last: int) -> None:
+    def _pack(self, info: TensorInfo, first: int, last: int, columns: tuple[int, int]) -> None:
         """Read and pack rows ``first`` to ``last - 1``, so few at a time that they stay cached."""
-        tensor, kernels = self._tensor_of(info), self.kernels
+        tensor, kernels = self._tensors[info.name], self.kernels
         assert kernels
         row, to = tensor.nb[1], tensor.struct.data or 0
         step = max(PANEL, _CHUNK // row // PANEL * PANEL)
@@ -181,8 +261,38 @@ class Weights:
         for start in range(first, last, step):
             count = min(step, last - start)
             rows = values[: count * row].data
-            read_exactly(fd, rows, info.offset + start * row, self._path)
-            kernels.pack(info.type, to + start * row, rows, count, info.ne[0])
+            read_exactly(self._file.fileno(), rows, info.offset + start * row, self._path)
+            kernels.pack(info.type, to + start * row, rows, count, info.ne[0], columns)
+
+
+Extents = tuple[int, int]
+"""Rows and columns of a tensor that are in memory, from the first on."""
+
+
+def _extents(info: TensorInfo) -> Extents:
+    return math.prod(info.ne[1:]), info.ne[0]
+
+
+def _find_used(info: TensorInfo, widths: Widths) -> Extents:
+    """Rows and columns that a nested model uses."""
+    if not info.name.startswith("blk."):
+        return _extents(info)
+    width = widths[int(info.name.split(".")[1])]
+    n_rows, n_columns = _extents(info)
+    match _part_of(info):
+        case _ if width == 0:
+            return _NOTHING
+        case "ffn_gate" | "ffn_up":
+            return min(width, n_rows), n_columns
+        case "ffn_down":
+            return n_rows, min(width, n_columns)
+        case _:
+            return n_rows, n_columns
+
+
+def _part_of(info: TensorInfo) -> str:
+    """``ffn_down`` of ``blk.3.ffn_down.weight``."""
+    return info.name.removesuffix(".weight").rpartition(".")[2]
 
 
 def _find_sparse(hparams: HParams) -> frozenset[str]:
@@ -191,11 +301,14 @@ def _find_sparse(hparams: HParams) -> frozenset[str]:
     return frozenset(f"blk.{layer}.ffn_up.weight" for layer in layers)
 
 
-def _split(info: TensorInfo) -> Iterator[tuple[TensorInfo, int, int]]:
-    """Parts of a matrix for threads to pack: the matrix, a first row and the one after the last."""
-    n_rows = math.prod(info.ne[1:])
-    step = max(PANEL, _PART * n_rows // info.n_bytes // PANEL * PANEL)
-    return ((info, first, min(first + step, n_rows)) for first in range(0, n_rows, step))
+def _split(first: int, last: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Runs of whole panels of rows, for threads to pack."""
+    step = max(PANEL, _PART // row_bytes // PANEL * PANEL)
+    return ((at, min(at + step, last)) for at in range(first, last, step))
+
+
+def _run(job: tuple[int, Job]) -> None:
+    job[1]()
 
 
 def _choose_repackable(infos: Iterable[TensorInfo]) -> list[TensorInfo]:

@@ -161,6 +161,15 @@ def trim_heap() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def release_memory(address: int, n_bytes: int) -> None:
+    """Give back the whole pages of a range; anonymous ones read as zeros afterwards."""
+    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (address + n_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first:
+        madvise = ctypes.CDLL(None).madvise
+        madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+
+
 def write_tensor(tensor: Tensor, values: npt.NDArray[Any], offset: int = 0) -> None:
     """Copy ``values`` (contiguous) into ``tensor`` from byte ``offset`` on.
 

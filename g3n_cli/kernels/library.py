@@ -84,17 +84,40 @@ class Kernels:
         widths = (width_k, width_v)
         return n_heads <= _MOST_HEADS and all(w % 16 == 0 and w <= _MOST_WIDTH for w in widths)
 
-    def pack(self, kind: int, to: int, rows: memoryview, n_rows: int, k: int) -> None:
-        """Store ``n_rows`` rows of the file's bytes as panels at address ``to``.
+    def find_columns(
+        self, kind: int, k: int, first: int, last: int
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Bytes of a panel of ``k`` columns that hold those from ``first`` to ``last - 1``.
+
+        Two ranges: values, and scales where they lie apart; else the second is empty.
+        """
+        find = self.library.g3n_column_offset
+        values, scales = ((find(kind, k, first, i), find(kind, k, last, i)) for i in (0, 1))
+        return values, scales
+
+    def pack(
+        self,
+        kind: int,
+        to: int,
+        rows: memoryview,
+        n_rows: int,
+        k: int,
+        columns: tuple[int, int] | None = None,
+    ) -> None:
+        """Store columns (or all) of ``n_rows`` rows of the file's bytes as panels at ``to``.
 
         Raises:
-            ValueError: the type has no panels, or the rows do not fill whole ones.
+            ValueError: the type has no panels, or rows or columns are no whole ones.
         """
+        first, last = columns or (0, k)
         n_bytes = n_rows * self.count_row_bytes(kind, k)
-        if not 0 < n_bytes == len(rows) or n_rows % PANEL:
+        are_whole = n_rows % PANEL == 0 and all(
+            n == 0 or self.count_row_bytes(kind, n) > 0 for n in (first, last)
+        )
+        if not 0 < n_bytes == len(rows) or not are_whole or not 0 <= first <= last <= k:
             raise ValueError(f"{n_rows} rows of {k} values of type {kind} do not fill panels")
         source = (ctypes.c_uint8 * len(rows)).from_buffer(rows)
-        self.library.g3n_pack(kind, to, source, n_rows // PANEL, k)
+        self.library.g3n_pack(kind, to, source, n_rows // PANEL, k, first, last)
 
 
 @functools.cache
@@ -145,7 +168,8 @@ def _declare(library: ctypes.CDLL) -> dict[str, int]:
         # name: (result, arguments...)
         "activation_bytes": (c_long, c_long, c_long),
         "row_bytes": (c_long, c_int, c_long),
-        "pack": (None, c_int, c_void_p, c_void_p, c_long, c_long),
+        "column_offset": (c_long, c_int, c_long, c_long, c_int),
+        "pack": (None, c_int, c_void_p, c_void_p, c_long, c_long, c_long, c_long),
         "peak": (c_long, c_long, ctypes.c_int32),
     }
     for name, (result, *arguments) in prototypes.items():

@@ -11,9 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from g3n_cli.config import NamedSize, parse_widths
 from g3n_cli.errors import ModelError
 
 DEFAULT_MODEL = "smollm2"
+_SIZES = "size"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Entry:
 
 def read_entries() -> dict[str, Entry]:
     """All entries of ``models.toml`` by name."""
-    tables: dict[str, dict[str, Any]] = tomllib.loads(_find_models_toml().read_text("utf-8"))
+    tables = _read_models_toml()
     return {
         name: Entry(
             name=name,
@@ -83,7 +85,21 @@ def read_entries() -> dict[str, Entry]:
             sampling=SamplingDefaults(**table.get("sampling", {})),
         )
         for name, table in tables.items()
+        if name != _SIZES
     }
+
+
+def read_sizes() -> tuple[NamedSize, ...]:
+    """The published sizes that ``models.toml`` lists."""
+    sizes = []
+    for table in _read_models_toml()[_SIZES]:
+        widths = parse_widths(table["widths"])
+        assert widths and len(widths) == table["n_layer"], table
+        aliases = tuple(table.get("aliases", ()))
+        sizes.append(
+            NamedSize(table["name"], aliases, table["n_layer"], table["n_ff"], widths)
+        )
+    return tuple(sizes)
 
 
 def resolve(model: str | None) -> ModelSpec:
@@ -129,6 +145,10 @@ def _suggest(wanted: str, names: dict[str, Entry], entries: dict[str, Entry]) ->
     close = difflib.get_close_matches(wanted.lower(), names, n=1)
     known = "known models: " + ", ".join(sorted(entries))
     return f"did you mean {close[0]}? {known}" if close else known
+
+
+def _read_models_toml() -> dict[str, Any]:
+    return tomllib.loads(_find_models_toml().read_text("utf-8"))
 
 
 def _find_models_toml() -> Path:

@@ -75,8 +75,8 @@ API void g3n_dense(struct tensor *dst, int ith, int nth, void *userdata) {
         const int64_t row = i % n_groups * GROUP, first = i / n_groups * MOST_TOKENS;
         const int64_t last = first + MOST_TOKENS < n ? first + MOST_TOKENS : n;
         const int64_t n_rows = m.rows - row < GROUP ? m.rows - row : GROUP;
-        const uint16_t *data = (const uint16_t *)m.data + row * m.k;
-        const uint16_t *panel[2] = {data, n_rows < GROUP ? data : data + PANEL * m.k};
+        const uint16_t *data = (const uint16_t *)(m.data + row * m.stride);
+        const uint16_t *panel[2] = {data, n_rows < GROUP ? data : data + PANEL * m.stride / 2};
         if (n > 4) multiply_many(panel, m.k, x, first, last, c);
         for (int j = 0; n <= 4 && j * PANEL < n_rows; j++) {
             float(*to)[GROUP] = (float(*)[GROUP])(c[0] + j * PANEL);

@@ -56,7 +56,7 @@ static void put_stretch(const struct activations *out, int64_t row, const struct
         const int count = n_open - first < GROUP ? n_open - first : GROUP;
         int32_t at[GROUP];
         for (int j = 0; j < GROUP; j++)
-            at[j] = (int32_t)(open[first + (j < count ? j : 0)] * row_bytes(up->type, up->k));
+            at[j] = (int32_t)(open[first + (j < count ? j : 0)] * up->stride);
         product_group(up, 0, at, x, 0, n, c);
         for (int t = 0; t < n; t++)
             for (int j = 0; j < count; j++) ups[t][open[first + j]] = c[t][j];
@@ -78,15 +78,17 @@ API void g3n_gated(struct tensor *dst, int ith, int nth, void *userdata) {
     const struct matrix w_up = matrix_of(dst->src[1]);
     const struct activations x = act_of(dst->src[0]->data, n, w_up.k);
     const struct activations out = act_of(dst->data, n, w_up.rows);
-    const int64_t size = row_bytes(w_up.type, w_up.k), most = is_file && n <= 4 ? STRETCH : GROUP;
+    const int64_t most = is_file && n <= 4 ? STRETCH : GROUP;
     const int64_t n_groups = (w_up.rows + most - 1) / most;
     const int64_t count = n_groups * ((n + MOST_TOKENS - 1) / MOST_TOKENS);
     int32_t at[GROUP];
-    for (int j = 0; j < GROUP; j++) at[j] = (int32_t)(j * size);
+    for (int j = 0; j < GROUP; j++) at[j] = (int32_t)(j * w_up.stride);
     for (int64_t i; (i = take(&node->next, count, nth)) < count;) {
         const int64_t row = i % n_groups * most, first = i / n_groups * MOST_TOKENS;
         const int64_t last = first + MOST_TOKENS < n ? first + MOST_TOKENS : n;
-        const struct matrix rest = {w_up.type, w_up.rows - row, w_up.k, w_up.data + row * size};
+        struct matrix rest = w_up;
+        rest.rows -= row;
+        rest.data += row * rest.stride;
         if (most == STRETCH) {
             put_stretch(&out, row, values, cutoffs, &rest, &x);
             continue;

@@ -47,10 +47,10 @@ INLINE int64_t row_bytes(int type, int64_t k) {
     }
 }
 
-// A matrix in panels.
+// A matrix in panels, or as files have it: the first `rows` rows and `k` columns of one whose rows take `stride` bytes.
 struct matrix {
     int type;
-    int64_t rows, k;
+    int64_t rows, k, stride;
     const uint8_t *data;
 };
 
@@ -74,7 +74,7 @@ INLINE uint8_t *act_block(const struct activations *a, int64_t tile, int64_t blo
 }
 
 INLINE struct matrix matrix_of(const struct tensor *t) {
-    return (struct matrix){t->type, t->ne[1], t->ne[0], t->data};
+    return (struct matrix){t->type, t->ne[1], t->ne[0], (int64_t)t->nb[1], t->data};
 }
 
 // What a node has of its own: a counter for `take`, 0 between computations, and constants.

@@ -5,10 +5,8 @@
 
 enum { D4 = 18, D8 = 34 };
 
-static void pack_q4_0(uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
-    const int64_t n_blocks = k / BLOCK;
-    uint8_t *scales = to + n_blocks * 256;
-    for (int64_t b = 0; b < n_blocks; b++, from += D4) {
+static void pack_q4_0(uint8_t *to, uint8_t *scales, const uint8_t *from, const int32_t *at, int64_t k) {
+    for (int64_t b = 0; b < k / BLOCK; b++, from += D4) {
         for (int v = 0; v < 4; v++) bytes_store(to + b * 256 + v * 64, bytes_gather(from + 2 + v * 4, at));
         for (int r = 0; r < PANEL; r++) memcpy(scales + (b * PANEL + r) * 2, from + at[r], 2);
     }
@@ -19,10 +17,8 @@ static void pack_halves(uint8_t *to, const uint8_t *from, const int32_t *at, int
         for (int r = 0; r < PANEL; r++) memcpy(to + (i * PANEL + r) * 2, from + at[r] + i * 2, 2);
 }
 
-static void pack_q8_0(uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
-    const int64_t n_blocks = k / BLOCK;
-    uint8_t *scales = to + n_blocks * 512;
-    for (int64_t b = 0; b < n_blocks; b++)
+static void pack_q8_0(uint8_t *to, uint8_t *scales, const uint8_t *from, const int32_t *at, int64_t k) {
+    for (int64_t b = 0; b < k / BLOCK; b++)
         for (int r = 0; r < PANEL; r++) {
             const uint8_t *block = from + at[r] + b * D8;
             memcpy(scales + (b * PANEL + r) * 2, block, 2);
@@ -83,24 +79,38 @@ INLINE void pack_long(const int type, uint8_t *to, const uint8_t *from, const in
         pack_long_block(type, to + b * PANEL * size, from + b * size, at);
 }
 
-void pack_panel(int type, uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k) {
+void pack_panel(int type, const struct panel *to, const uint8_t *from, const int32_t *at, int64_t k) {
+    uint8_t *data = (uint8_t *)to->data, *scales = (uint8_t *)to->scales;
     switch (type) {
-    case TYPE_F16: pack_halves(to, from, at, k); break;
-    case TYPE_Q4_0: pack_q4_0(to, from, at, k); break;
-    case TYPE_Q8_0: pack_q8_0(to, from, at, k); break;
-    case TYPE_Q4_K: pack_long(TYPE_Q4_K, to, from, at, k); break;
-    case TYPE_Q5_K: pack_long(TYPE_Q5_K, to, from, at, k); break;
-    default: pack_long(TYPE_Q6_K, to, from, at, k);
+    case TYPE_F16: pack_halves(data, from, at, k); break;
+    case TYPE_Q4_0: pack_q4_0(data, scales, from, at, k); break;
+    case TYPE_Q8_0: pack_q8_0(data, scales, from, at, k); break;
+    case TYPE_Q4_K: pack_long(TYPE_Q4_K, data, from, at, k); break;
+    case TYPE_Q5_K: pack_long(TYPE_Q5_K, data, from, at, k); break;
+    default: pack_long(TYPE_Q6_K, data, from, at, k);
     }
 }
 
-// Packs `n_panels` panels of rows of k values.
-API void g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, int64_t k) {
-    const int64_t row = row_bytes(type, k);
+// Packs columns `first` to `last` - 1, whole blocks, of `n_panels` panels of rows of k values.
+API void g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, int64_t k, int64_t first,
+                  int64_t last) {
+    const struct matrix m = {type, n_panels * PANEL, k, row_bytes(type, k), to};
     int32_t at[PANEL];
-    for (int r = 0; r < PANEL; r++) at[r] = (int32_t)(r * row);
-    for (int64_t p = 0; p < n_panels; p++)
-        pack_panel(type, to + p * PANEL * row, from + p * PANEL * row, at, k);
+    for (int r = 0; r < PANEL; r++) at[r] = (int32_t)(r * m.stride);
+    for (int64_t row = 0; row < m.rows; row += PANEL) {
+        struct panel p = panel_of(type, &m, row);
+        p.data += first / BLOCK * data_size(type);
+        if (has_far_scales(type)) p.scales += first / BLOCK * PANEL * 2;
+        pack_panel(type, &p, from + row * m.stride + row_bytes(type, first), at, last - first);
+    }
+}
+
+// Where a panel of k columns has the values of `column`, the first of a block (part 0), and its scales (part 1), in
+// bytes; scales that lie among the values are nowhere: 0.
+API int64_t g3n_column_offset(int type, int64_t k, int64_t column, int part) {
+    const struct matrix m = {type, PANEL, k, row_bytes(type, k), NULL};
+    if (part == 0) return column / BLOCK * data_size(type);
+    return has_far_scales(type) ? k / BLOCK * data_size(type) + column / BLOCK * PANEL * 2 : 0;
 }
 
 // Bytes of a row of k values, 0 if its type has no panels or k is not whole blocks.
@@ -109,7 +119,7 @@ API int64_t g3n_row_bytes(int type, int64_t k) {
 }
 
 static void get_halves(const struct matrix *m, int64_t row, int64_t block, float *to) {
-    const uint16_t *panel = (const uint16_t *)m->data + row / PANEL * PANEL * m->k;
+    const uint16_t *panel = (const uint16_t *)(m->data + row / PANEL * PANEL * m->stride);
     for (int i = 0; i < BLOCK; i++) {
         float values[PANEL];
         floats_store(values, floats_load_half(panel + (block * BLOCK + i) * PANEL));

@@ -29,13 +29,21 @@ INLINE int is_long(const int type) {
 // Bytes of 256 values of 16 rows.
 INLINE int64_t long_size(const int type) { return row_bytes(type, LONG_BLOCK) * PANEL; }
 
-INLINE struct panel panel_of(const int type, const struct matrix *m, int64_t row) {
-    const uint8_t *data = m->data + row * row_bytes(type, m->k);
-    return (struct panel){data, data + m->k / BLOCK * (type == TYPE_Q8_0 ? 512 : 256)};
+// Bytes of a block of 32 values of 16 rows, without the scales that lie apart.
+INLINE int64_t data_size(const int type) {
+    return is_long(type) ? long_size(type) / 8 : type == TYPE_F16 ? 1024 : type == TYPE_Q8_0 ? 512 : 256;
 }
 
-// Packs k values of 16 rows, of which row r begins at from + at[r], into one panel.
-void pack_panel(int type, uint8_t *to, const uint8_t *from, const int32_t *at, int64_t k);
+INLINE int has_far_scales(const int type) { return type == TYPE_Q4_0 || type == TYPE_Q8_0; }
+
+INLINE struct panel panel_of(const int type, const struct matrix *m, int64_t row) {
+    const uint8_t *data = m->data + row * m->stride;
+    if (!has_far_scales(type)) return (struct panel){data, NULL};
+    return (struct panel){data, data + m->stride / row_bytes(type, BLOCK) * data_size(type)};
+}
+
+// Packs k values of 16 rows, those of row r from from + at[r] on, to where a panel has the first of them.
+void pack_panel(int type, const struct panel *to, const uint8_t *from, const int32_t *at, int64_t k);
 
 // The values of a block as unsigned bytes.
 INLINE void load_block(const int type, bytes w[8], const struct panel *p, int64_t block) {

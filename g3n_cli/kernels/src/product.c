@@ -142,10 +142,9 @@ INLINE void multiply_group(const int type, const struct matrix *m, int64_t row, 
         if (at) {
             count = n_blocks - start < CHUNK ? n_blocks - start : CHUNK;
             for (int j = 0; j < 2; j++) {
-                const struct matrix part = {type, PANEL, count * BLOCK, packed[j]};
-                const uint8_t *from = m->data + row_bytes(type, start * BLOCK);
-                pack_panel(type, packed[j], from, at + j * PANEL, part.k);
+                const struct matrix part = {type, PANEL, count * BLOCK, row_bytes(type, count * BLOCK), packed[j]};
                 p[j] = panel_of(type, &part, 0);
+                pack_panel(type, &p[j], m->data + row_bytes(type, start * BLOCK), at + j * PANEL, part.k);
             }
         }
         if (a->width == TILE) {

@@ -1,0 +1,172 @@
+"""The models nested in a Gemma 3n: narrower FFNs, and some layers left out.
+
+A narrower FFN uses the first rows of gate and up and the first columns of down. Layers whose K/V
+others read are never left out.
+
+Source: MatFormer (arXiv 2310.07707), and the slicing rules of Google's MatFormer Lab.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from g3n_cli.config import NamedSize, Widths, parse_widths
+from g3n_cli.engine.gguf import GgufFile
+from g3n_cli.engine.gguf_types import BLOCKS
+from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.errors import UsageError
+
+FULL = "full"
+_FFN = ("ffn_gate", "ffn_up", "ffn_down")
+_REARRANGED_MULTIPLE = 32
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
+_PARAMETERS = re.compile(r"e?(\d+(?:\.\d+)?)([bm])")
+_UNITS = {"b": 1e9, "m": 1e6}
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of the nested models.
+
+    Attributes:
+        name: As it was asked for.
+        widths: Of its layers.
+    """
+
+    name: str
+    widths: Widths
+
+
+class SizeResolver:
+    """Finds the nested model that a text stands for.
+
+    Args:
+        gguf: The model's file.
+        hparams: Of the model.
+        named: Sizes that have names; those of other models are ignored.
+        multiple: Widths are multiples of so many.
+    """
+
+    def __init__(
+        self, gguf: GgufFile, hparams: HParams, named: Sequence[NamedSize], multiple: int
+    ) -> None:
+        self._gguf, self._hparams, self._multiple = gguf, hparams, multiple
+        shape = hparams.n_ff
+        fitting = [size for size in named if (size.n_ff,) * size.n_layer == shape]
+        self._named = {
+            alias: Size(size.name, size.widths)
+            for size in fitting
+            for alias in (size.name, *size.aliases)
+        }
+        self.offered = (Size(FULL, shape), *(Size(s.name, s.widths) for s in fitting))
+
+    def resolve(self, text: str) -> Size:
+        """The size called ``text``.
+
+        It is ``full``, a published name, a share of the parameters (``70%``), their number
+        (``3b``), or widths by layer (``8192*20,-*5,8192*10``; ``-`` leaves a layer out).
+
+        Raises:
+            UsageError: there is no such size.
+        """
+        wanted = text.strip().lower()
+        if wanted == FULL:
+            return self.offered[0]
+        if wanted in self._named:
+            return self._named[wanted]
+        if match := _SHARE.fullmatch(wanted):
+            share = float(match[1]) / 100
+            return self._mix(wanted, share * self.count_params(self._hparams.n_ff))
+        if match := _PARAMETERS.fullmatch(wanted):
+            return self._mix(wanted, float(match[1]) * _UNITS[match[2]])
+        if (widths := parse_widths(wanted)) is None:
+            known = ", ".join(size.name for size in self.offered)
+            raise UsageError(
+                f"no size is called {text!r}",
+                f"there is {known}; or a share like 70%, parameters like 3b, widths like 256*5,-*2",
+            )
+        size = Size(wanted, widths)
+        self._check(size)
+        return size
+
+    def count_params(self, widths: Widths) -> int:
+        """Parameters that a size computes with: all but the per-layer embedding table."""
+        unused = find_unused(self._gguf, self._hparams)
+        total = 0
+        for info in self._gguf.tensors.values():
+            n_values = math.prod(info.ne)
+            if info.name.startswith("blk."):
+                _, number, part, *_ = info.name.split(".")
+                layer = int(number)
+                if widths[layer] == 0:
+                    continue
+                if part in _FFN:
+                    n_values = n_values // self._hparams.n_ff[layer] * widths[layer]
+            total += n_values if info.name not in unused | {PLE_TENSOR} else 0
+        return total
+
+    def _mix(self, name: str, n_params: float) -> Size:
+        """The largest size of at most ``n_params`` parameters between the smallest one and all.
+
+        Source of the order: MatFormer Lab's advice.
+        """
+        full = self._hparams.n_ff
+        half = tuple(-(-n // 2 // self._multiple) * self._multiple for n in full)
+        least = min((s.widths for s in (*self.offered, Size("", half))), key=self.count_params)
+        if n_params < (smallest := self.count_params(least)):
+            raise UsageError(
+                f"the size {name} is too small",
+                f"the smallest has {smallest / 1e9:.2f}b parameters, the full one"
+                f" {self.count_params(full) / 1e9:.2f}b",
+            )
+        widths = list(least)
+        for layer, width in self._widenings(least, half):
+            before, widths[layer] = widths[layer], width
+            if self.count_params(tuple(widths)) > n_params:
+                widths[layer] = before
+        return Size(name, tuple(widths))
+
+    def _widenings(self, least: Widths, half: Widths) -> Iterator[tuple[int, int]]:
+        """Layers and widths to go on to: left-out ones, then full ones, then from the last on."""
+        hparams = self._hparams
+        yield from ((layer, half[layer]) for layer, width in enumerate(least) if width == 0)
+        layers = sorted(range(hparams.n_layer), key=lambda layer: (hparams.is_swa[layer], -layer))
+        for layer in layers:
+            steps = range(least[layer] or half[layer], hparams.n_ff[layer], 8 * self._multiple)
+            yield from ((layer, width) for width in (*steps[1:], hparams.n_ff[layer]))
+
+    def _check(self, size: Size) -> None:
+        """Refuse a size that cannot be computed.
+
+        Raises:
+            UsageError: says which layer and why.
+        """
+        hparams, multiple = self._hparams, self._multiple
+        if len(size.widths) != hparams.n_layer:
+            raise UsageError(
+                f"{size.name} gives {len(size.widths)} layers, the model has {hparams.n_layer}"
+            )
+        sources = {hparams.kv_source[i] for i in range(hparams.n_layer_kv, hparams.n_layer)}
+        reserved = sources | {hparams.n_layer_kv - 1}
+        for layer, (width, most) in enumerate(zip(size.widths, hparams.n_ff, strict=True)):
+            if width == 0 and layer in reserved:
+                raise UsageError(f"layer {layer} cannot be left out: later layers read its K/V")
+            if width > most:
+                raise UsageError(f"layer {layer} has a width of {most}, not of {width}")
+            if width % multiple and width != most:
+                raise UsageError(f"the width {width} is no multiple of {multiple}")
+
+
+def find_width_multiple(gguf: GgufFile, *, repack: bool) -> int:
+    """What widths of an FFN are multiples of: whole blocks of its matrices, and whole panels."""
+    kinds = {
+        info.type
+        for info in gguf.tensors.values()
+        if info.name.removesuffix(".weight").endswith(_FFN)
+    }
+    least = _REARRANGED_MULTIPLE if repack else 1
+    return max(least, *(BLOCKS[kind][0] for kind in kinds))
