@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from g3n_cli.config import EngineSettings
+from g3n_cli.engine.gemma3n import StepShape
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.runner import Gemma3nEngine
@@ -72,3 +73,8 @@ def open_case(case: Case, taps: frozenset[str] = frozenset(), **settings: object
 def random_prompt(n: int, seed: int = 0, n_vocab: int = 512) -> Prompt:
     """Ordinary tokens of the tiny vocabularies after a beginning-of-text token."""
     return Prompt.of_ids([2, *np.random.default_rng(seed).integers(120, n_vocab, n - 1)])
+
+
+def make_shape(engine: Gemma3nEngine, *extents: int) -> StepShape:
+    """Shape of a step of the size that the engine has; see ``StepShape`` for the extents."""
+    return StepShape(*extents, engine._size.widths)

@@ -1,7 +1,9 @@
 """A nested model as a file of its own.
 
-Source: the slicing rules of Google's MatFormer Lab. The type of attention and the sparsity move with
-a kept layer, so any layers may be left out whose K/V no other reads.
+The type of attention and the sparsity move with a kept layer, so any layers may be left out whose
+K/V no other reads.
+
+Source: the slicing rules of Google's MatFormer Lab.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ class _Part:
 def _cut(info: TensorInfo, hparams: HParams, size: Size, kept: list[int]) -> _Part | None:
     """What a slice takes of a tensor; None if nothing."""
     name, ne = info.name, info.ne
-    rows, columns = np.arange(info.n_bytes // info.row_bytes), (slice(None),)
+    rows = np.arange(info.n_bytes // info.row_bytes)
+    columns: tuple[slice, ...] = (slice(None),)
     by_layer = np.arange(hparams.n_layer * hparams.n_ple).reshape(hparams.n_layer, -1)
     if name.startswith("blk."):
         _, number, rest = name.split(".", 2)

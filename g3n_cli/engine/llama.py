@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from g3n_cli.config import EngineSettings
-from g3n_cli.engine.api import Logits, ModelInfo, Progress
+from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
 from g3n_cli.engine.tokenizer import LlamaTokenizer
 from g3n_cli.engine.worker import Worker
-from g3n_cli.errors import InputError
+from g3n_cli.errors import InputError, UsageError
 from g3n_cli.ggml.abort import AbortFlag
 from g3n_cli.ggml.llama import Model
 from g3n_cli.ggml.llama_context import LlamaContext
+
+ONLY_SIZE = "full"
 
 
 class LlamaEngine:
@@ -33,6 +35,8 @@ class LlamaEngine:
     """
 
     def __init__(self, path: Path, name: str, settings: EngineSettings) -> None:
+        if settings.size != ONLY_SIZE or settings.prefill_size not in (None, ONLY_SIZE):
+            raise _has_one_size(name)
         self._keys: list[Key] = []
         self._abort = AbortFlag()
         with ExitStack() as stack:
@@ -50,7 +54,7 @@ class LlamaEngine:
             name=name,
             path=path,
             architecture=model.architecture,
-            size="full",
+            size=ONLY_SIZE,
             n_vocab=self._tokenizer.n_vocab,
             n_ctx_train=model.n_ctx_train,
             chat_template=self._tokenizer.chat_template,
@@ -61,6 +65,19 @@ class LlamaEngine:
     def info(self) -> ModelInfo:
         """What is known of the model."""
         return self._info
+
+    @property
+    def sizes(self) -> tuple[SizeInfo, ...]:
+        """None: only Gemma 3n has models nested in it."""
+        return ()
+
+    def resize(
+        self, name: str, *, recompute: bool = False, on_progress: Progress | None = None
+    ) -> None:
+        """Refuse all sizes but the only one; see ``Engine.resize``."""
+        del recompute, on_progress
+        if name != ONLY_SIZE:
+            raise _has_one_size(self._info.name)
 
     @property
     def tokenizer(self) -> LlamaTokenizer:
@@ -123,3 +140,7 @@ class LlamaEngine:
         check_length(prompt, self.n_ctx)
         if NO_TOKEN in prompt.ids:
             raise InputError(f"{self.info.name} reads text only")
+
+
+def _has_one_size(name: str) -> UsageError:
+    return UsageError(f"{name} has one size only", "Gemma 3n models have several")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from g3n_cli.config import NamedSize, Widths, parse_widths
-from g3n_cli.engine.gguf import GgufFile
+from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import BLOCKS
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.summary import PLE_TENSOR, find_unused
@@ -22,6 +22,8 @@ from g3n_cli.errors import UsageError
 
 FULL = "full"
 _FFN = ("ffn_gate", "ffn_up", "ffn_down")
+_EMBEDDINGS = (PLE_TENSOR, "token_embd.weight", "output.weight")
+_BY_LAYER = "per_layer_model_proj.weight"
 _REARRANGED_MULTIPLE = 32
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 _PARAMETERS = re.compile(r"e?(\d+(?:\.\d+)?)([bm])")
@@ -94,20 +96,31 @@ class SizeResolver:
         return size
 
     def count_params(self, widths: Widths) -> int:
-        """Parameters that a size computes with: all but the per-layer embedding table."""
-        unused = find_unused(self._gguf, self._hparams)
-        total = 0
+        """Effective parameters of a size, counted as Google does for the published ones.
+
+        That is without token and per-layer embeddings; 3.98 billion for E4B, 1.91 for E2B.
+        """
+        kept = sum(width > 0 for width in widths) / len(widths)
+        total = 0.0
         for info in self._gguf.tensors.values():
-            n_values = math.prod(info.ne)
-            if info.name.startswith("blk."):
-                _, number, part, *_ = info.name.split(".")
-                layer = int(number)
-                if widths[layer] == 0:
-                    continue
-                if part in _FFN:
-                    n_values = n_values // self._hparams.n_ff[layer] * widths[layer]
-            total += n_values if info.name not in unused | {PLE_TENSOR} else 0
-        return total
+            if info.name not in _EMBEDDINGS:
+                share = kept if info.name == _BY_LAYER else self._find_share(info, widths)
+                total += math.prod(info.ne) * share
+        return round(total)
+
+    def count_bytes(self, widths: Widths) -> int:
+        """Bytes of the weights that a size computes with: all but the per-layer embeddings."""
+        left_out = find_unused(self._gguf, self._hparams) | {PLE_TENSOR}
+        used = (info for info in self._gguf.tensors.values() if info.name not in left_out)
+        return round(sum(info.n_bytes * self._find_share(info, widths) for info in used))
+
+    def _find_share(self, info: TensorInfo, widths: Widths) -> float:
+        """How much of a tensor a size uses."""
+        if not info.name.startswith("blk."):
+            return 1.0
+        _, number, part, *_ = info.name.split(".")
+        width = widths[int(number)]
+        return width / self._hparams.n_ff[int(number)] if part in _FFN else float(width > 0)
 
     def _mix(self, name: str, n_params: float) -> Size:
         """The largest size of at most ``n_params`` parameters between the smallest one and all.

@@ -10,8 +10,9 @@ from g3n_cli.config import EngineSettings
 from g3n_cli.engine.api import Engine
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
+from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.runner import Gemma3nEngine
-from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.summary import PLE_TENSOR
 from g3n_cli.engine.validate import check_tokenizer, open_model
 from g3n_cli.errors import DoesNotFitError
 
@@ -25,23 +26,23 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
         DoesNotFitError: there is not enough memory.
     """
     gguf = open_model(path)
-    check_memory(count_needed_bytes(gguf, settings), path.name)
     if gguf.architecture == ARCHITECTURE:
-        return Gemma3nEngine(gguf, HParams.from_gguf(gguf), name, settings)
+        hparams = HParams.from_gguf(gguf)
+        check_memory(count_needed_bytes(gguf, hparams, settings), path.name)
+        return Gemma3nEngine(gguf, hparams, name, settings)
+    check_memory(sum(info.n_bytes for info in gguf.tensors.values()), path.name)
     from g3n_cli.engine.llama import LlamaEngine  # of no use to Gemma 3n
 
     check_tokenizer(gguf)
     return LlamaEngine(path, name, settings)
 
 
-def count_needed_bytes(gguf: GgufFile, settings: EngineSettings) -> int:
-    """RAM that the weights of a model take while it runs."""
-    tensors = set(gguf.tensors)
-    if gguf.architecture == ARCHITECTURE:
-        tensors -= find_unused(gguf, HParams.from_gguf(gguf))
-        if settings.ple == "disk":
-            tensors -= {PLE_TENSOR}
-    return sum(gguf.tensors[name].n_bytes for name in tensors)
+def count_needed_bytes(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> int:
+    """RAM that the weights of a Gemma 3n take while it runs."""
+    multiple = find_width_multiple(gguf, repack=settings.repack)
+    resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)
+    n_bytes = resolver.count_bytes(resolver.resolve(settings.size).widths)
+    return n_bytes + (gguf.tensors[PLE_TENSOR].n_bytes if settings.ple == "ram" else 0)
 
 
 def check_memory(n_bytes: int, what: str) -> None:

@@ -94,11 +94,10 @@ def read_sizes() -> tuple[NamedSize, ...]:
     sizes = []
     for table in _read_models_toml()[_SIZES]:
         widths = parse_widths(table["widths"])
-        assert widths and len(widths) == table["n_layer"], table
+        assert widths is not None
+        assert len(widths) == table["n_layer"]
         aliases = tuple(table.get("aliases", ()))
-        sizes.append(
-            NamedSize(table["name"], aliases, table["n_layer"], table["n_ff"], widths)
-        )
+        sizes.append(NamedSize(table["name"], aliases, table["n_layer"], table["n_ff"], widths))
     return tuple(sizes)
 
 

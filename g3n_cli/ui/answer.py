@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Protocol
 
 from g3n_cli.chat.session import Reply
-from g3n_cli.ui.progress import PrefillBar
+from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import make_visible
 
@@ -50,7 +50,7 @@ def make_view(terminal: Terminal) -> AnswerView:
     return MarkdownView(terminal)
 
 
-def show_reply(reply: Reply, view: AnswerView, bar: PrefillBar) -> None:
+def show_reply(reply: Reply, view: AnswerView, bar: ProgressBar) -> None:
     """Show an answer up to its end, or to the exception that ends it."""
     try:
         with closing(iter(reply)) as pieces:

@@ -7,19 +7,19 @@ from contextlib import closing
 from g3n_cli.chat.session import Session
 from g3n_cli.ui.answer import make_view, show_reply
 from g3n_cli.ui.figures import format_json, format_stats
-from g3n_cli.ui.progress import PrefillBar
+from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
 
 
 def answer_as_text(session: Session, prompt: str, terminal: Terminal) -> None:
     """Write the answer to stdout as it comes, ended by a newline."""
-    bar = PrefillBar(terminal)
+    bar = ProgressBar(terminal)
     show_reply(session.reply(prompt, bar), make_view(terminal), bar)
 
 
 def answer_as_json(session: Session, prompt: str, terminal: Terminal, load_s: float) -> None:
     """Write one JSON object to stdout once the answer is complete or interrupted."""
-    bar = PrefillBar(terminal)
+    bar = ProgressBar(terminal)
     reply = session.reply(prompt, bar)
     try:
         with closing(iter(reply)) as pieces:

@@ -29,15 +29,24 @@ def show_waiting(terminal: Terminal, text: str) -> Iterator[None]:
         terminal.stderr.flush()
 
 
-class PrefillBar:
-    """Shows how far the prompt is read, if that takes more than a second.
+class ProgressBar:
+    """Shows how far the prompt is read, or something else is done that takes more than a second.
 
     Args:
         terminal: Drawn on its stderr; nothing is drawn where a line cannot be taken back.
+        label: What is going on.
+        show: Makes text of an amount.
         clock: Seconds, from anywhere.
     """
 
-    def __init__(self, terminal: Terminal, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        terminal: Terminal,
+        label: str = "reading",
+        show: Callable[[int], str] = "{:,} tokens".format,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._label, self._show = label, show
         self._stream = terminal.stderr if terminal.can_animate else None
         self._clock = clock
         self._started = clock()
@@ -45,7 +54,7 @@ class PrefillBar:
         self._is_shown = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Told by the engine that ``done`` of ``total`` positions are computed."""
+        """Told by the engine that ``done`` of ``total`` is there."""
         if self._first < 0:
             self._first = done  # computed in earlier turns
         elapsed = self._clock() - self._started
@@ -53,7 +62,7 @@ class PrefillBar:
             return
         filled = BAR_WIDTH * done // total
         bar = "━" * filled + "─" * (BAR_WIDTH - filled)
-        line = f"reading {bar} {done:,} of {total:,} tokens"
+        line = f"{self._label} {bar} {self._show(done).split()[0]} of {self._show(total)}"
         if done > self._first:
             left = elapsed * (total - done) / (done - self._first)
             line += f", {left:.0f} s left"

@@ -11,7 +11,7 @@ from g3n_cli.ui.answer import make_view, show_reply
 from g3n_cli.ui.figures import format_stats
 from g3n_cli.ui.history import ChatHistory, find_history_path
 from g3n_cli.ui.memory import read_rss_bytes
-from g3n_cli.ui.progress import PrefillBar
+from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.prompt import InputLine
 from g3n_cli.ui.slash import Draft, Leave, Regenerate, SlashCommands, escape_message, read_command
 from g3n_cli.ui.terminal import Terminal, hide_typing
@@ -100,9 +100,9 @@ class Repl:
         self._n_used = self._session.count_used()
         return True
 
-    def _show(self, start: Callable[[PrefillBar], Reply]) -> None:
+    def _show(self, start: Callable[[ProgressBar], Reply]) -> None:
         """Show an answer and what there is to say about it."""
-        bar = PrefillBar(self._terminal)
+        bar = ProgressBar(self._terminal)
         reply = start(bar)
         if reply.n_dropped:
             turns = "turn" if reply.n_dropped == 1 else f"{reply.n_dropped} turns"
@@ -125,7 +125,8 @@ class Repl:
     def _status(self) -> str:
         """Model, context, speed of the last answer, memory."""
         engine, stats = self._session.engine, self._session.last_stats
-        parts = [engine.info.name, f"{self._n_used:,} of {engine.n_ctx:,} tokens"]
+        size = "" if engine.info.size == "full" else f" {engine.info.size}"
+        parts = [engine.info.name + size, f"{self._n_used:,} of {engine.n_ctx:,} tokens"]
         if stats is not None and stats.decode_tps is not None:
             parts.append(f"{stats.decode_tps:.1f} tok/s")
         parts.append(format_bytes(read_rss_bytes()))

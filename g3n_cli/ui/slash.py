@@ -11,8 +11,11 @@ from g3n_cli.chat.session import Session
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.clipboard import copy_text
 from g3n_cli.ui.figures import format_context, format_stats
+from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import suggest
+from g3n_cli.ui.text import format_bytes, suggest
+
+_RECOMPUTE = "--recompute"
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,9 @@ class SlashCommands:
             "clear": Command("", "forget the whole conversation", self._clear),
             "system": Command("[TEXT]", "show or set the system text; - removes it", self._system),
             "set": Command("[NAME VALUE]", "show or set how answers are made", self._set),
+            "size": Command(
+                "[SIZE]", "show or choose the nested model; --recompute reads all again", self._size
+            ),
             "context": Command("", "show how full the context is", self._context),
             "stats": Command("", "show the figures of the last answer", self._stats),
             "copy": Command("[code]", "copy the last answer, or the code in it", self._copy),
@@ -156,6 +162,31 @@ class SlashCommands:
         for option, current in asdict(self._session.options).items():
             if not name or option == name.replace("-", "_"):
                 self._say(f"  {option:16}{'none' if current is None else current}")
+
+    def _size(self, argument: str) -> None:
+        engine = self._session.engine
+        words = argument.split()
+        names = [word for word in words if word != _RECOMPUTE]
+        if len(names) > 1 or (words and not names):
+            raise UsageError("which size?", f"for example /size 70%, or /size full {_RECOMPUTE}")
+        if names:
+            had = engine.n_past
+            bar = ProgressBar(self._terminal, "loading", format_bytes)
+            try:
+                engine.resize(names[0], recompute=_RECOMPUTE in words, on_progress=bar)
+            finally:
+                bar.clear()
+            lost = had - engine.n_past
+            again = f"; {lost:,} tokens are read again" if lost else ""
+            self._say(f"  {engine.info.size}{again}")
+            return
+        for size in engine.sizes:
+            mark = "*" if size.name == engine.info.size else " "
+            self._say(f"  {mark} {size.name:16}{size.n_params / 1e9:.2f}b parameters")
+        if engine.info.size not in [size.name for size in engine.sizes]:
+            self._say(f"  * {engine.info.size}")
+        if engine.sizes:
+            self._say("  or a share (70%), parameters (3b), widths by layer (8192*20,-*5,8192*10)")
 
     def _context(self, _: str) -> None:
         self._say(format_context(self._session))

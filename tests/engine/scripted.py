@@ -1,13 +1,14 @@
 """An engine without a model: it reads bytes and answers what it was told to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from g3n_cli.engine.api import Logits, ModelInfo, Progress
+from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.prompt import Key, Prompt, count_common
-from g3n_cli.errors import InputError
+from g3n_cli.errors import InputError, UsageError
 
 BOS, END, CONTROL = 256, 257, 258
 N_VOCAB = 259
@@ -66,6 +67,19 @@ class FakeEngine:
         self._errors = errors or {}
         self._answers = iter(answers)
         self._script: list[int] = []
+
+    @property
+    def sizes(self):
+        return (SizeInfo("full", 2_000_000_000), SizeInfo("small", 1_000_000_000))
+
+    def resize(self, name, *, recompute=False, on_progress=None):
+        if name not in [size.name for size in self.sizes]:
+            raise UsageError(f"no size is called {name!r}")
+        self.info = replace(self.info, size=name)
+        if recompute:
+            self.keys.clear()
+        if on_progress:
+            on_progress(1, 1)
 
     @property
     def n_past(self) -> int:

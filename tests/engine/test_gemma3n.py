@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from g3n_cli.engine.gemma3n import StepShape
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.ggml.handles import read_tensor
-from tests.oracle import find_case, open_case
+from tests.oracle import find_case, make_shape, open_case
 
 # Nodes up to the first GELU agree to rounding; behind it stands ggml's float16 table.
 TRACED = {
@@ -43,7 +42,9 @@ def test_every_node_agrees_with_the_trace_of_transformers(kernels):
     engine = open_case(case, frozenset(TRACED), kv="f32", kernels=kernels)
     tokens = trace["tokens"]
     engine.compute_all_logits(Prompt.of_ids(tokens))
-    shape = StepShape(8, 256, engine._cache.n_ring, len(tokens))  # filled up to a multiple of 4
+    shape = make_shape(
+        engine, 8, 256, engine._cache.n_ring, len(tokens)
+    )  # filled up to a multiple of 4
     taps = engine._plans.get(shape).graph.taps
     fused = FUSED if engine.info.kernels != "ggml" else set()
     assert set(taps) == set(TRACED) - fused
@@ -63,7 +64,7 @@ def test_every_node_agrees_with_the_trace_of_transformers(kernels):
 def test_layers_that_share_kv_run_only_where_logits_are_wanted(prefill, n_out, n_whole):
     names = frozenset(f"l_out-{layer}" for layer in range(8))
     engine = open_case(find_case("small8", "f32"), names, prefill=prefill)
-    taps = engine._plans.get(StepShape(9, 256, 32, n_out)).graph.taps
+    taps = engine._plans.get(make_shape(engine, 9, 256, 32, n_out)).graph.taps
     positions = {name: tap.ne[2] for name, tap in taps.items()}
     whole = [f"l_out-{layer}" for layer in range(n_whole)]
     rest = [] if n_out == 0 else [f"l_out-{layer}" for layer in range(n_whole, 8)]

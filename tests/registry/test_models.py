@@ -6,7 +6,7 @@ import pytest
 
 from g3n_cli.errors import ModelError
 from g3n_cli.registry import models
-from g3n_cli.registry.models import SamplingDefaults, read_entries, resolve
+from g3n_cli.registry.models import SamplingDefaults, read_entries, read_sizes, resolve
 
 
 @pytest.fixture
@@ -100,3 +100,14 @@ def test_finding_the_model_imports_nothing_heavy():
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_published_sizes_are_those_of_models_that_are_larger():
+    sizes = read_sizes()
+    names = [name for size in sizes for name in (size.name, *size.aliases)]
+    assert len(set(names)) == len(names)
+    e2b = next(size for size in sizes if size.name == "e2b")
+    assert e2b.widths == (8192,) * 20 + (0,) * 5 + (8192,) * 10
+    for size in sizes:
+        assert len(size.widths) == size.n_layer
+        assert max(size.widths) <= size.n_ff

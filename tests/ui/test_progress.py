@@ -1,4 +1,4 @@
-from g3n_cli.ui.progress import ERASE_LINE, PrefillBar, show_waiting
+from g3n_cli.ui.progress import ERASE_LINE, ProgressBar, show_waiting
 from tests.fakes import make_terminal
 
 
@@ -12,7 +12,7 @@ class Clock:
 
 def test_bar_appears_after_a_second_and_goes():
     terminal, clock = make_terminal(is_screen=True), Clock()
-    bar = PrefillBar(terminal, clock)
+    bar = ProgressBar(terminal, clock=clock)
     bar(0, 2000)
     clock.now = 0.9
     bar(200, 2000)
@@ -27,7 +27,7 @@ def test_bar_appears_after_a_second_and_goes():
 
 def test_reused_tokens_do_not_count_for_the_time_left():
     terminal, clock = make_terminal(is_screen=True), Clock()
-    bar = PrefillBar(terminal, clock)
+    bar = ProgressBar(terminal, clock=clock)
     bar(1000, 2000)
     clock.now = 10.0
     bar(1500, 2000)
@@ -37,7 +37,7 @@ def test_reused_tokens_do_not_count_for_the_time_left():
 def test_bar_fits_a_narrow_window(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     terminal, clock = make_terminal(is_screen=True), Clock()
-    bar = PrefillBar(terminal, clock)
+    bar = ProgressBar(terminal, clock=clock)
     clock.now = 5.0
     bar(1500, 2000)
     assert len(terminal.stderr.getvalue().removeprefix(ERASE_LINE)) == 29
@@ -45,7 +45,7 @@ def test_bar_fits_a_narrow_window(monkeypatch):
 
 def test_nothing_is_drawn_in_a_pipe():
     terminal, clock = make_terminal(), Clock()
-    bar = PrefillBar(terminal, clock)
+    bar = ProgressBar(terminal, clock=clock)
     clock.now = 5.0
     bar(10, 2000)
     bar.clear()

@@ -161,3 +161,24 @@ def test_copy_uses_the_desktops_tool(monkeypatch, tmp_path):
     chat.run("/copy")
     assert (tmp_path / "clipboard").read_text() == "text"
     assert "wl-copy" in chat.said
+
+
+def test_sizes_are_listed_and_chosen():
+    chat = Chat("a")
+    chat.run("/size")
+    assert "* full" in chat.said
+    assert "1.00b" in chat.said
+    chat.run("/size small")
+    assert chat.session.engine.info.size == "small"
+    assert chat.session.engine.n_past > 0
+    chat.run("/size full --recompute")
+    assert (chat.session.engine.info.size, chat.session.engine.n_past) == ("full", 0)
+    assert "read again" in chat.said
+
+
+@pytest.mark.parametrize("line", ["/size nothing", "/size small full", "/size --recompute"])
+def test_a_size_that_is_none_changes_nothing(line):
+    chat = Chat("a")
+    with pytest.raises(UsageError):
+        chat.run(line)
+    assert chat.session.engine.info.size == "full"
