@@ -16,6 +16,9 @@ PrefillMode = Literal["skip", "full"]
 Widths = tuple[int, ...]
 """Of the FFN of each layer of a Gemma 3n; 0 for a layer that is left out."""
 
+AUTO = "auto"
+"""As a size: the largest that fits."""
+
 _RUN = re.compile(r"(\d+|-)(?:[*x](\d{1,3}))?")
 
 KernelsName = Literal["own", "ggml", "portable", "neon", "avx2", "avxvnni", "avx512vnni"]

@@ -23,7 +23,7 @@ from g3n_cli.commands.options import (
     SizeOption,
     ThreadsOption,
 )
-from g3n_cli.config import EngineSettings, count_physical_cores
+from g3n_cli.config import AUTO, EngineSettings, count_physical_cores
 from g3n_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -167,6 +167,15 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     kernels: KernelsOption = EngineSettings.kernels,
     size: SizeOption = EngineSettings.size,
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
+    min_tps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T",
+            envvar="G3N_MIN_TPS",
+            show_default=False,
+            help="With --size auto: go down in size until decoding reaches T tokens per second.",
+        ),
+    ] = None,
 ) -> None:
     """Talk to a model, or use it in a pipe."""
     from g3n_cli.registry.models import read_sizes, resolve
@@ -200,6 +209,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     chosen_seed = secrets.randbits(32) if seed is None else seed
     AnswerOptions(chosen_seed, **given)  # a flag that makes no sense is told before any work
 
+    if min_tps is not None and (size != AUTO or min_tps <= 0):
+        raise UsageError("--min-tps wants --size auto, and a number above 0")
     if "" in (stop or ()):
         raise UsageError("--stop must not be empty")
 
@@ -208,6 +219,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     question = "" if is_conversation else read_prompt(prompt, terminal)
     rules = None if grammar is None else read_grammar(grammar)
 
+    from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.session import Session
     from g3n_cli.engine.open import open_engine
     from g3n_cli.ui import oneshot
@@ -220,11 +232,14 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     load_s = time.perf_counter() - started
     try:
         options = AnswerOptions(chosen_seed, **{**recommended(spec), **given})
+        auto = AutoSize(engine, min_tps) if size == AUTO else None
+        if auto and engine.sizes:
+            terminal.note(auto.choose())
         session = Session(engine, options, system, stop or (), rules)
         if is_conversation:
             from g3n_cli.ui.repl import Repl
 
-            Repl(session, terminal, show_stats=stats).run()
+            Repl(session, terminal, auto, show_stats=stats).run()
         elif json:
             oneshot.answer_as_json(session, question, terminal, load_s)
         else:

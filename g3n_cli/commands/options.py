@@ -80,8 +80,9 @@ SizeOption: TypeAlias = Annotated[
         "--size",
         metavar="SIZE",
         envvar="G3N_SIZE",
-        help="Which of the models nested in a Gemma 3n: full, a name that g3n show lists, a share "
-        "of its parameters (70%), their number (3b), or widths by layer (8192*20,-*5,8192*10).",
+        help="Which of the models nested in a Gemma 3n: full, auto (the largest that fits), a name "
+        "that /size lists, a share of its parameters (70%), their number (3b), or widths by layer "
+        "(8192*20,-*5,8192*10).",
     ),
 ]
 PrefillSizeOption: TypeAlias = Annotated[

@@ -52,11 +52,13 @@ class SizeInfo:
 
     Attributes:
         name: What to ask for.
-        n_params: Parameters it computes with; the per-layer embedding table is not among them.
+        n_params: Effective parameters: those it computes with, without embeddings.
+        n_bytes: Weights it has in memory.
     """
 
     name: str
     n_params: int
+    n_bytes: int
 
 
 class Tokenizer(Protocol):
@@ -104,7 +106,7 @@ class Engine(Protocol):
 
     @property
     def sizes(self) -> tuple[SizeInfo, ...]:
-        """The nested models that have names; none where a model has one size."""
+        """The nested models on offer, the largest first; none where a model has one size."""
         ...
 
     def resize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from g3n_cli.config import EngineSettings
+from g3n_cli.config import AUTO, EngineSettings
 from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
 from g3n_cli.engine.tokenizer import LlamaTokenizer
@@ -35,7 +35,7 @@ class LlamaEngine:
     """
 
     def __init__(self, path: Path, name: str, settings: EngineSettings) -> None:
-        if settings.size != ONLY_SIZE or settings.prefill_size not in (None, ONLY_SIZE):
+        if not {settings.size, settings.prefill_size} <= {ONLY_SIZE, AUTO, None}:
             raise _has_one_size(name)
         self._keys: list[Key] = []
         self._abort = AbortFlag()

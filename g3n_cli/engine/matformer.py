@@ -64,7 +64,8 @@ class SizeResolver:
             for size in fitting
             for alias in (size.name, *size.aliases)
         }
-        self.offered = (Size(FULL, shape), *(Size(s.name, s.widths) for s in fitting))
+        sizes = [Size(FULL, shape), *(Size(s.name, s.widths) for s in fitting)]
+        self.offered = tuple(sorted(sizes, key=self._count, reverse=True))
 
     def resolve(self, text: str) -> Size:
         """The size called ``text``.
@@ -77,14 +78,14 @@ class SizeResolver:
         """
         wanted = text.strip().lower()
         if wanted == FULL:
-            return self.offered[0]
+            return Size(FULL, self._hparams.n_ff)
         if wanted in self._named:
             return self._named[wanted]
         if match := _SHARE.fullmatch(wanted):
             share = float(match[1]) / 100
             return self._mix(wanted, share * self.count_params(self._hparams.n_ff))
         if match := _PARAMETERS.fullmatch(wanted):
-            return self._mix(wanted, float(match[1]) * _UNITS[match[2]])
+            return self._mix(wanted, round(float(match[1]) * _UNITS[match[2]]))
         if (widths := parse_widths(wanted)) is None:
             known = ", ".join(size.name for size in self.offered)
             raise UsageError(
@@ -94,6 +95,14 @@ class SizeResolver:
         size = Size(wanted, widths)
         self._check(size)
         return size
+
+    def find_fitting(self, n_bytes: int) -> Size:
+        """The largest size on offer whose weights take at most ``n_bytes``, else the smallest."""
+        fitting = (size for size in self.offered if self.count_bytes(size.widths) <= n_bytes)
+        return next(fitting, self.offered[-1])
+
+    def _count(self, size: Size) -> int:
+        return self.count_params(size.widths)
 
     def count_params(self, widths: Widths) -> int:
         """Effective parameters of a size, counted as Google does for the published ones.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
-from g3n_cli.config import EngineSettings
+from g3n_cli.config import AUTO, EngineSettings
 from g3n_cli.engine.api import Engine
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.runner import Gemma3nEngine
-from g3n_cli.engine.summary import PLE_TENSOR
+from g3n_cli.engine.summary import PLE_TENSOR, compute_kv_bytes
 from g3n_cli.engine.validate import check_tokenizer, open_model
 from g3n_cli.errors import DoesNotFitError
+
+RESERVE_BYTES = 400_000_000
+"""What ``auto`` leaves free beside weights and K/V: for compute buffers and for other programs."""
 
 
 def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
@@ -28,6 +32,8 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
     gguf = open_model(path)
     if gguf.architecture == ARCHITECTURE:
         hparams = HParams.from_gguf(gguf)
+        if settings.size == AUTO:
+            settings = replace(settings, size=find_fitting_size(gguf, hparams, settings))
         check_memory(count_needed_bytes(gguf, hparams, settings), path.name)
         return Gemma3nEngine(gguf, hparams, name, settings)
     check_memory(sum(info.n_bytes for info in gguf.tensors.values()), path.name)
@@ -39,10 +45,23 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
 
 def count_needed_bytes(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> int:
     """RAM that the weights of a Gemma 3n take while it runs."""
-    multiple = find_width_multiple(gguf, repack=settings.repack)
-    resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)
+    resolver = _make_resolver(gguf, hparams, settings)
     n_bytes = resolver.count_bytes(resolver.resolve(settings.size).widths)
     return n_bytes + (gguf.tensors[PLE_TENSOR].n_bytes if settings.ple == "ram" else 0)
+
+
+def find_fitting_size(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> str:
+    """The largest nested model on offer that leaves some of the free memory to others."""
+    spare = compute_kv_bytes(hparams, min(settings.n_ctx, hparams.n_ctx_train)) + RESERVE_BYTES
+    if settings.ple == "ram":
+        spare += gguf.tensors[PLE_TENSOR].n_bytes
+    available = psutil.virtual_memory().available - spare
+    return _make_resolver(gguf, hparams, settings).find_fitting(available).name
+
+
+def _make_resolver(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> SizeResolver:
+    multiple = find_width_multiple(gguf, repack=settings.repack)
+    return SizeResolver(gguf, hparams, settings.named_sizes, multiple)
 
 
 def check_memory(n_bytes: int, what: str) -> None:

@@ -125,9 +125,14 @@ class Gemma3nEngine:
 
     @property
     def sizes(self) -> tuple[SizeInfo, ...]:
-        """The nested models that have names."""
-        count = self._resolver.count_params
-        return tuple(SizeInfo(s.name, count(s.widths)) for s in self._resolver.offered)
+        """The nested models on offer, the largest first."""
+        resolver = self._resolver
+        return tuple(
+            SizeInfo(
+                size.name, resolver.count_params(size.widths), resolver.count_bytes(size.widths)
+            )
+            for size in resolver.offered
+        )
 
     @property
     def tokenizer(self) -> LlamaTokenizer:

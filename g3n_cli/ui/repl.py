@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from g3n_cli import __version__
+from g3n_cli.chat.autosize import AutoSize
 from g3n_cli.chat.session import Reply, Session
 from g3n_cli.errors import G3nError
 from g3n_cli.ui.answer import make_view, show_reply
@@ -30,10 +31,19 @@ class Repl:
     Args:
         session: The conversation.
         terminal: Both ends of it.
+        auto: Keeps the model as large as memory allows, or None.
         show_stats: After each answer, show its figures.
     """
 
-    def __init__(self, session: Session, terminal: Terminal, *, show_stats: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        terminal: Terminal,
+        auto: AutoSize | None = None,
+        *,
+        show_stats: bool,
+    ) -> None:
+        self._auto = auto
         self._session = session
         self._terminal = terminal
         self._show_stats = show_stats
@@ -102,6 +112,8 @@ class Repl:
 
     def _show(self, start: Callable[[ProgressBar], Reply]) -> None:
         """Show an answer and what there is to say about it."""
+        if self._auto and (note := self._auto.check()):
+            self._terminal.aside(f"({note})")
         bar = ProgressBar(self._terminal)
         reply = start(bar)
         if reply.n_dropped:

@@ -182,7 +182,10 @@ class SlashCommands:
             return
         for size in engine.sizes:
             mark = "*" if size.name == engine.info.size else " "
-            self._say(f"  {mark} {size.name:16}{size.n_params / 1e9:.2f}b parameters")
+            counts = (
+                f"{size.n_params / 1e9:.2f}b parameters, {format_bytes(size.n_bytes)} of weights"
+            )
+            self._say(f"  {mark} {size.name:16}{counts}")
         if engine.info.size not in [size.name for size in engine.sizes]:
             self._say(f"  * {engine.info.size}")
         if engine.sizes:

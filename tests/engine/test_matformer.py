@@ -168,6 +168,10 @@ def test_shares_and_numbers_of_parameters_are_the_largest_sizes_below_them():
     resolver = make_resolver(case, [named, NamedSize("other", (), 35, 16384, (8192,) * 35)])
     assert [size.name for size in resolver.offered] == ["full", "tiny"]
     assert resolver.resolve(" T ").widths == named.widths
+    n_bytes = [resolver.count_bytes(size.widths) for size in resolver.offered]
+    assert resolver.find_fitting(n_bytes[0]).name == "full"
+    assert resolver.find_fitting(n_bytes[0] - 1).name == "tiny"
+    assert resolver.find_fitting(0).name == "tiny"
     full, counts = resolver.count_params(resolver.resolve("full").widths), []
     for share in (100, 95, 90, 80, 75):
         size = resolver.resolve(f"{share}%")

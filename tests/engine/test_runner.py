@@ -127,7 +127,7 @@ def test_aborted_step_leaves_position_and_cache_as_they_were(engine):
     prompt = random_prompt(60)
     engine.prefill(prompt)
     chunk = random_prompt(20, seed=5)
-    shape = engine._shape_of(chunk, 1)
+    shape = engine._shape_of(chunk, 1, engine._size.widths)
     inputs = engine._inputs_of(chunk, [19], shape)
     engine._backend.abort.set()
     with pytest.raises(Aborted):
