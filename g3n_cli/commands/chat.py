@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from g3n_cli.commands.files import read_text
 from g3n_cli.commands.options import (
     BatchOption,
     CtxOption,
@@ -24,7 +24,7 @@ from g3n_cli.commands.options import (
     ThreadsOption,
 )
 from g3n_cli.config import AUTO, EngineSettings, count_physical_cores
-from g3n_cli.errors import InputError, UsageError
+from g3n_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from g3n_cli.registry.models import ModelSpec
@@ -217,7 +217,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     terminal = Terminal.of_process()
     is_conversation = prompt is None and not json and is_at_terminal(terminal)
     question = "" if is_conversation else read_prompt(prompt, terminal)
-    rules = None if grammar is None else read_grammar(grammar)
+    rules = None if grammar is None else read_text(grammar)
 
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.session import Session
@@ -284,17 +284,3 @@ def read_prompt(argument: str | None, terminal: Terminal) -> str:
     if not prompt:
         raise UsageError("no prompt", hint='try g3n chat "your question"')
     return prompt
-
-
-def read_grammar(path: Path) -> str:
-    """Text of a grammar file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text") from error

@@ -13,6 +13,8 @@ import typer
 from g3n_cli.ui.text import escape_json, make_visible
 
 if TYPE_CHECKING:
+    from g3n_cli.engine.api import SizeInfo
+    from g3n_cli.engine.gguf import GgufFile
     from g3n_cli.engine.summary import Gemma3nUse, Summary
 
 Row = tuple[str, str]
@@ -29,12 +31,33 @@ def show(
     from g3n_cli.engine.summary import summarize
     from g3n_cli.registry.models import resolve
 
-    summary = summarize(GgufFile.open(resolve(model).path))
+    gguf = GgufFile.open(resolve(model).path)
+    summary, sizes = summarize(gguf), _find_sizes(gguf)
     if as_json:
-        text = escape_json(json.dumps(dataclasses.asdict(summary), indent=2))
+        listed = {"sizes": [dataclasses.asdict(size) for size in sizes]}
+        text = escape_json(json.dumps(dataclasses.asdict(summary) | listed, indent=2))
     else:
-        text = "\n\n".join(_align(rows) for rows in _sections(summary) if rows)
+        sections = (*_sections(summary), list(_describe_sizes(sizes)))
+        text = "\n\n".join(_align(rows) for rows in sections if rows)
     sys.stdout.write(text + "\n")
+
+
+def _find_sizes(gguf: GgufFile) -> tuple[SizeInfo, ...]:
+    """The nested models of a Gemma 3n; none in other files."""
+    from g3n_cli.engine.hparams import ARCHITECTURE, HParams
+    from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
+    from g3n_cli.registry.models import read_sizes
+
+    if gguf.architecture != ARCHITECTURE:
+        return ()
+    multiple = find_width_multiple(gguf, repack=False)
+    return SizeResolver(gguf, HParams.from_gguf(gguf), read_sizes(), multiple).describe()
+
+
+def _describe_sizes(sizes: tuple[SizeInfo, ...]) -> Iterator[Row]:
+    for size in sizes:
+        counts = f"{size.n_params / 1e9:.2f}b parameters  {format_size(size.n_bytes):>9} of weights"
+        yield f"Size {size.name}", counts
 
 
 def _sections(summary: Summary) -> Iterator[list[Row]]:

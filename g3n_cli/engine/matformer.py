@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from g3n_cli.config import NamedSize, Widths, parse_widths
+from g3n_cli.engine.api import SizeInfo
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import BLOCKS
 from g3n_cli.engine.hparams import HParams
@@ -95,6 +96,13 @@ class SizeResolver:
         size = Size(wanted, widths)
         self._check(size)
         return size
+
+    def describe(self) -> tuple[SizeInfo, ...]:
+        """The sizes on offer, the largest first."""
+        return tuple(
+            SizeInfo(size.name, self._count(size), self.count_bytes(size.widths))
+            for size in self.offered
+        )
 
     def find_fitting(self, n_bytes: int) -> Size:
         """The largest size on offer whose weights take at most ``n_bytes``, else the smallest."""

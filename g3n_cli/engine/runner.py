@@ -126,13 +126,7 @@ class Gemma3nEngine:
     @property
     def sizes(self) -> tuple[SizeInfo, ...]:
         """The nested models on offer, the largest first."""
-        resolver = self._resolver
-        return tuple(
-            SizeInfo(
-                size.name, resolver.count_params(size.widths), resolver.count_bytes(size.widths)
-            )
-            for size in resolver.offered
-        )
+        return self._resolver.describe()
 
     @property
     def tokenizer(self) -> LlamaTokenizer:

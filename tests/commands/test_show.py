@@ -88,3 +88,11 @@ def test_a_broken_file_is_refused(tmp_path):
 )
 def test_sizes_have_three_digits_and_a_unit(n_bytes, wanted):
     assert format_size(n_bytes) == wanted
+
+
+def test_sizes_are_listed_with_parameters_and_weights():
+    path = find_case("mat12", "q8_0").path
+    found = json.loads(run(path, "--json"))["sizes"]
+    assert [size["name"] for size in found] == ["full"]
+    assert found[0]["n_bytes"] < path.stat().st_size
+    assert rows_of(run(path))["Size full"].startswith("0.00b parameters")

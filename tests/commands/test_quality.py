@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from tests.oracle import find_case
+from tests.program import assert_fails
+
+PATH = find_case("mat12", "q8_0").path
+COUNTS = ("--context", 24, "--measured", 8)
+
+
+def test_settings_are_compared_with_the_reference(g3n):
+    varied = ("size=full", "size=128*12", "kv=q4_0 prefill-size=128*12")
+    flags = [word for text in varied for word in ("--vary", text)]
+    done = g3n.run("quality", PATH, *COUNTS, *flags, "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    assert list(found) == ["reference", *varied]
+    assert found["size=full"] == found["reference"]
+    assert found["reference"]["kl_divergence"] == 0
+    assert all(found[text]["kl_divergence"] > 0 for text in varied[1:])
+
+
+def test_the_table_has_a_line_for_each_setting(g3n):
+    done = g3n.run("quality", PATH, *COUNTS, "--vary", "size=128*12")
+    lines = done.stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["reference", "size=128*12"]
+
+
+@pytest.mark.parametrize(
+    ("vary", "code", "part"),
+    [
+        ("colour=red", 2, "no setting"),
+        ("size", 2, "no setting"),
+        ("", 2, "--vary is empty"),
+        ("size=huge", 2, "no size is called"),
+        ("kv=q9", 2, "kv"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(g3n, vary, code, part):
+    assert_fails(g3n.run("quality", PATH, *COUNTS, "--vary", vary), code, part)
+
+
+def test_a_text_that_is_too_short_is_refused(g3n):
+    text = g3n.home / "short.txt"
+    text.write_text("too short")
+    assert_fails(g3n.run("quality", PATH, "--vary", "size=full", "-f", text), 4, "tokens")
