@@ -42,10 +42,10 @@ class Weights:
 
     Matrices are stored in panels for g3n's own kernels or, where those have none for their type, in
     ggml's repacked form. They are read one after the other, so that loading peaks no higher than
-    running. A matrix of which a token uses few rows, as most gates are cut off, stays as it is. Large
-    tensors that stay so remain in the mapped file. Small ones beside rearranged ones are copied:
-    mapping a page of the file may map two megabytes around it, and they lie between tensors that
-    are not needed any more.
+    running. A matrix of which a token uses few rows, as most gates are cut off, stays as it is.
+    Large tensors that stay so remain in the mapped file. Small ones beside rearranged ones are
+    copied: mapping a page of the file may map two megabytes around it, and they lie between tensors
+    that are not needed any more.
 
     Of a nested model only what it uses is in memory: the first rows of gate and up, the first
     columns of down, nothing of the layers it leaves out.

@@ -1,0 +1,1 @@
+"""How g3n-mini is made: data, vocabulary, training, export, evaluation."""

@@ -1,0 +1,201 @@
+"""Train g3n-mini: one command makes data, vocabulary and weights.
+
+python -m training.train --wordnet /usr/share/wordnet --out training/out
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from training import vocabulary as v
+from training.conversations import Composer, Turn
+from training.model import Gemma3n, Shape
+from training.wordnet import Entry, read_entries
+
+N_PIECES, N_HEAD_WORDS = 8192, 3000
+ROWS, POSITIONS, MOST_WANTED = 8, 256, 0.6
+SIZES = {
+    "full": (512,) * 10,
+    "medium": (256,) * 10,
+    "small": (256,) * 5 + (0, 0) + (256,) * 3,
+    "tiny": (128,) * 5 + (0, 0, 0) + (128,) * 2,
+}
+SHARES = (0.4, 0.2, 0.2, 0.2)
+_LEARNING_RATE, _WARM_UP, _LEAST = 3e-3, 200, 0.02
+
+
+def encode(turns: Sequence[Turn], encoder: Encoder) -> tuple[list[int], list[bool]]:
+    """Ids of a conversation, and which of them the model has to say."""
+    ids, is_said = [v.BOS], [False]
+    for ask, answer in turns:
+        given = [v.START, *encoder.encode(f"user\n {ask}"), v.END, *encoder.encode("\n")]
+        given += [v.START, *encoder.encode("model\n")]
+        said = [*encoder.encode(answer), v.END]
+        closing = encoder.encode("\n")
+        ids += given + said + closing
+        is_said += [False] * len(given) + [True] * len(said) + [False] * len(closing)
+    return ids, is_said
+
+
+def batches(composer: Composer, encoder: Encoder) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Endlessly ``ids, documents [rows, positions]``, ``wanted, targets [k]``; -100 counts not."""
+    rows = [_Row()]
+    while True:
+        for turns in composer.epoch():
+            ids, is_said = encode(turns, encoder)
+            ids, is_said = ids[:POSITIONS], is_said[:POSITIONS]
+            if len(rows[-1].ids) + len(ids) > POSITIONS:
+                if len(rows) == ROWS:
+                    yield _make_tensors(rows)
+                    rows = []
+                rows.append(_Row())
+            rows[-1].add(ids, is_said)
+
+
+class Encoder(Protocol):
+    """Turns text into ids."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ``text``."""
+        ...
+
+
+@dataclass
+class _Row:
+    """Conversations one after the other."""
+
+    ids: list[int] = field(default_factory=list)
+    documents: list[int] = field(default_factory=list)
+    is_said: list[bool] = field(default_factory=list)
+
+    def add(self, ids: list[int], is_said: list[bool]) -> None:
+        number = self.documents[-1] + 1 if self.documents else 0
+        self.ids += ids
+        self.documents += [number] * len(ids)
+        self.is_said += is_said
+
+
+def _make_tensors(rows: Sequence[_Row]) -> tuple[torch.Tensor, ...]:
+    k = int(ROWS * POSITIONS * MOST_WANTED)
+    ids, documents = (torch.zeros(ROWS, POSITIONS, dtype=torch.long) for _ in range(2))
+    documents -= 1
+    is_said = torch.zeros(ROWS, POSITIONS, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        n = len(row.ids)
+        ids[i, :n] = torch.tensor(row.ids)
+        documents[i, :n] = torch.tensor(row.documents)
+        is_said[i, :n] = torch.tensor(row.is_said)
+    # Position p predicts p + 1.
+    places = is_said.flatten()[1:].nonzero().flatten()[:k]
+    wanted, targets = torch.zeros(k, dtype=torch.long), torch.full((k,), -100)
+    wanted[: len(places)] = places
+    targets[: len(places)] = ids.flatten()[places + 1]
+    return ids, documents, wanted, targets
+
+
+def learning_rate(step: int, n_steps: int) -> float:
+    """Rises, then falls along a cosine."""
+    if step < _WARM_UP:
+        return _LEARNING_RATE * (step + 1) / _WARM_UP
+    share = (step - _WARM_UP) / max(1, n_steps - _WARM_UP)
+    return _LEARNING_RATE * (_LEAST + (1 - _LEAST) * (1 + math.cos(math.pi * share)) / 2)
+
+
+def main() -> None:
+    """Train, from the last checkpoint on if there is one."""
+    options = _parse()
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    entries = read_entries(options.wordnet)
+    words, others = entries[:N_HEAD_WORDS], entries[N_HEAD_WORDS:]
+    composer = Composer(words, [entry.word for entry in others], seed=1)
+    pieces = make_vocabulary(composer, words)
+    encoder = pieces.encoder()
+    whole = sum(len(encoder.encode(f" {entry.word}")) == 1 for entry in words)
+    _say(f"{len(words)} words, {whole} of them one piece; {len(pieces.pieces)} pieces")
+    (options.out / "vocabulary.model").write_bytes(pieces.processor)
+
+    shape = Shape(len(pieces.pieces))
+    model = Gemma3n(shape)
+    torch._dynamo.config.recompile_limit = 64  # kinds of layer times widths
+    for layer in model.blk:
+        layer.compile(dynamic=False)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": 0.01},
+            {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.98),
+    )
+    step, checkpoint = 0, options.out / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint)
+        step = saved["step"]
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        _say(f"goes on from step {step}")
+    rng = random.Random(step)
+    names, losses, started = list(SIZES), {}, time.monotonic()
+    for ids, documents, wanted, targets in batches(composer, encoder):
+        if step == options.steps:
+            break
+        (name,) = rng.choices(names, SHARES)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, options.steps)
+        logits = model(ids, documents, wanted, SIZES[name])
+        loss = F.cross_entropy(logits, targets, ignore_index=-100)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        losses[name] = 0.95 * losses.get(name, loss.item()) + 0.05 * loss.item()
+        if step % 50 == 0:
+            shown = ", ".join(f"{key} {losses[key]:.3f}" for key in names if key in losses)
+            _say(f"{time.monotonic() - started:.0f} s, step {step}: {shown}")
+        if step % 500 == 0 or step == options.steps:
+            saved = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(saved | {"shape": asdict(shape)}, checkpoint.with_suffix(".new"))
+            checkpoint.with_suffix(".new").replace(checkpoint)
+
+
+def make_vocabulary(composer: Composer, words: Sequence[Entry]) -> v.Vocabulary:
+    """Pieces of the conversations of a few epochs, in which all words are whole."""
+    lines = [
+        f" {text}"
+        for _ in range(3)
+        for turns in composer.epoch()
+        for turn in turns
+        for text in turn
+    ]
+    return v.train(lines, [entry.word for entry in words], N_PIECES)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()
