@@ -28,7 +28,7 @@ from g3n_cli.engine.api import Engine
 from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
 from training.conversations import ASPECTS, Composer, Question
-from training.train import N_HEAD_WORDS, SIZES, encode
+from training.recipe import N_HEAD_WORDS, SIZES, encode
 from training.wordnet import read_entries
 
 N_QUESTIONS, N_LOSS = 300, 200

@@ -19,8 +19,8 @@ from g3n_cli.bench.vocabulary import TokenKind
 from g3n_cli.engine.gguf import Value
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.gguf_writer import GgufWriter, TensorSpec, ValueType, make_array
-from training import vocabulary as v
 from training.model import N_ALTUP, Shape
+from training.recipe import BOS, END, EOS, PAD, UNK
 
 # What a person types is lowered and set apart from the turn's mark: so the model knows its words.
 CHAT_TEMPLATE = (
@@ -111,11 +111,11 @@ def make_tokenizer(processor: sentencepiece.SentencePieceProcessor) -> Mapping[s
         "ggml.tokens": make_array(ValueType.STRING, [processor.id_to_piece(i) for i in ids]),
         "ggml.scores": make_array(ValueType.FLOAT32, [processor.get_score(i) for i in ids]),
         "ggml.token_type": make_array(ValueType.INT32, [_kind_of(processor, i) for i in ids]),
-        "ggml.bos_token_id": v.BOS,
-        "ggml.eos_token_id": v.EOS,
-        "ggml.eot_token_id": v.END,
-        "ggml.unknown_token_id": v.UNK,
-        "ggml.padding_token_id": v.PAD,
+        "ggml.bos_token_id": BOS,
+        "ggml.eos_token_id": EOS,
+        "ggml.eot_token_id": END,
+        "ggml.unknown_token_id": UNK,
+        "ggml.padding_token_id": PAD,
         "ggml.add_bos_token": True,
         "ggml.add_eos_token": False,
         "ggml.add_space_prefix": False,

@@ -13,39 +13,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from training import vocabulary as v
-from training.conversations import Composer, Turn
+from training.conversations import Composer
 from training.model import Gemma3n, Shape
+from training.recipe import N_HEAD_WORDS, N_PIECES, SIZES, Encoder, encode
 from training.wordnet import Entry, read_entries
 
-N_PIECES, N_HEAD_WORDS = 8192, 3000
 ROWS, POSITIONS, MOST_WANTED = 8, 256, 0.6
-SIZES = {
-    "full": (512,) * 10,
-    "medium": (256,) * 10,
-    "small": (256,) * 5 + (0, 0) + (256,) * 3,
-    "tiny": (128,) * 5 + (0, 0, 0) + (128,) * 2,
-}
 SHARES = (0.4, 0.2, 0.2, 0.2)
 _LEARNING_RATE, _WARM_UP, _LEAST = 3e-3, 200, 0.02
-
-
-def encode(turns: Sequence[Turn], encoder: Encoder) -> tuple[list[int], list[bool]]:
-    """Ids of a conversation, and which of them the model has to say."""
-    ids, is_said = [v.BOS], [False]
-    for ask, answer in turns:
-        given = [v.START, *encoder.encode(f"user\n {ask}"), v.END, *encoder.encode("\n")]
-        given += [v.START, *encoder.encode("model\n")]
-        said = [*encoder.encode(answer), v.END]
-        closing = encoder.encode("\n")
-        ids += given + said + closing
-        is_said += [False] * len(given) + [True] * len(said) + [False] * len(closing)
-    return ids, is_said
 
 
 def batches(composer: Composer, encoder: Encoder) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -61,14 +41,6 @@ def batches(composer: Composer, encoder: Encoder) -> Iterator[tuple[torch.Tensor
                     rows = []
                 rows.append(_Row())
             rows[-1].add(ids, is_said)
-
-
-class Encoder(Protocol):
-    """Turns text into ids."""
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of ``text``."""
-        ...
 
 
 @dataclass

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import sentencepiece
 
-SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
-PAD, EOS, BOS, UNK, START, END = range(6)
-SPACE = "\u2581"
+from training.recipe import BOS, END, EOS, PAD, SPECIAL, START, UNK
+
 _HEAD_WORD_WEIGHT = 400
 
 
