@@ -74,7 +74,6 @@ class Weights:
     ) -> None:
         self._path, self.kernels, self._n_threads = gguf.path, kernels, n_threads
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
-        self._infos = infos
         self._context = Context(2 * len(infos))
         self._tensors = {info.name: self._context.new_tensor(info.type, *info.ne) for info in infos}
         matrices = [info for info in infos if repack and len(info.ne) > 1]
