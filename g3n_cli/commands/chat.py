@@ -245,7 +245,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         if is_conversation:
             from g3n_cli.ui.repl import Repl
 
-            Repl(session, terminal, auto, show_stats=stats).run()
+            Repl(session, terminal, auto, spec.notice, show_stats=stats).run()
         elif json:
             oneshot.answer_as_json(session, question, terminal, load_s)
         else:

@@ -17,6 +17,7 @@ from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.matformer import SPARSE_FROM
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import Buffer, Context, memory_of, release_memory, write_tensor
 from g3n_cli.ggml.tensor import Tensor
@@ -25,7 +26,6 @@ from g3n_cli.kernels.library import PANEL, Kernels
 _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
 _MAP_FROM = 8 << 20
-_SPARSE_FROM = 1.0  # standard deviations: a sixth of the gates are left
 _CHUNK, _PART = 1 << 21, 32 << 20
 _NOT_REPACKED = ("token_embd", "per_layer", "altup")
 """Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
@@ -305,7 +305,7 @@ def _part_of(info: TensorInfo) -> str:
 
 def _find_sparse(hparams: HParams) -> frozenset[str]:
     """Matrices of which a token uses few rows, as most of its gates are cut off."""
-    layers = (i for i, z in enumerate(hparams.sparsity) if z is not None and z >= _SPARSE_FROM)
+    layers = (i for i, z in enumerate(hparams.sparsity) if z is not None and z >= SPARSE_FROM)
     return frozenset(f"blk.{layer}.ffn_up.weight" for layer in layers)
 
 

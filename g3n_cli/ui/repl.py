@@ -32,6 +32,7 @@ class Repl:
         session: The conversation.
         terminal: Both ends of it.
         auto: Keeps the model as large as memory allows, or None.
+        notice: What there is to know before the conversation begins.
         show_stats: After each answer, show its figures.
     """
 
@@ -40,17 +41,23 @@ class Repl:
         session: Session,
         terminal: Terminal,
         auto: AutoSize | None = None,
+        notice: str = "",
         *,
         show_stats: bool,
     ) -> None:
-        self._auto = auto
+        self._auto, self._notice = auto, notice
         self._session = session
         self._terminal = terminal
         self._show_stats = show_stats
         self._slash = SlashCommands(session, terminal)
         self._history = ChatHistory(find_history_path())
-        help_lines = {name: c.description for name, c in self._slash.commands.items()}
-        self._input = InputLine(help_lines, self._status, self._history)
+        commands = self._slash.commands
+        self._input = InputLine(
+            {name: command.description for name, command in commands.items()},
+            {name: command.choices for name, command in commands.items()},
+            self._status,
+            self._history,
+        )
         self._n_used = 0
         self._draft = ""
         self._is_warned = False
@@ -63,6 +70,8 @@ class Repl:
         """
         info = self._session.engine.info
         self._terminal.note(f"g3n {__version__}, {info.name}. /help explains, Ctrl+D leaves.")
+        if self._notice:
+            self._terminal.note(self._notice)
         may_leave = False  # the last thing that happened was a Ctrl+C
         while True:
             try:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
+from g3n_cli.chat.options import OPTION_NAMES
 from g3n_cli.chat.session import Session
+from g3n_cli.engine.matformer import format_params
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.clipboard import copy_text
 from g3n_cli.ui.figures import format_context, format_stats
@@ -46,11 +48,13 @@ class Command:
         arguments: What may follow its name, for the help.
         description: One line.
         run: Takes what follows the name.
+        choices: What may follow, for completion.
     """
 
     arguments: str
     description: str
     run: Callable[[str], Outcome]
+    choices: tuple[str, ...] = ()
 
 
 def read_command(line: str) -> tuple[str, str] | None:
@@ -89,13 +93,20 @@ class SlashCommands:
             "undo": Command("", "forget the last message and its answer", self._undo),
             "clear": Command("", "forget the whole conversation", self._clear),
             "system": Command("[TEXT]", "show or set the system text; - removes it", self._system),
-            "set": Command("[NAME VALUE]", "show or set how answers are made", self._set),
+            "set": Command(
+                "[NAME VALUE]", "show or set how answers are made", self._set, OPTION_NAMES
+            ),
             "size": Command(
-                "[SIZE]", "show or choose the nested model; --recompute reads all again", self._size
+                "[SIZE]",
+                "show or choose the nested model; --recompute reads all again",
+                self._size,
+                tuple(size.name for size in session.engine.sizes),
             ),
             "context": Command("", "show how full the context is", self._context),
             "stats": Command("", "show the figures of the last answer", self._stats),
-            "copy": Command("[code]", "copy the last answer, or the code in it", self._copy),
+            "copy": Command(
+                "[code]", "copy the last answer, or the code in it", self._copy, ("code",)
+            ),
             "exit": Command("", "leave", lambda _: Leave()),
         }
 
@@ -170,26 +181,30 @@ class SlashCommands:
         if len(names) > 1 or (words and not names):
             raise UsageError("which size?", f"for example /size 70%, or /size full {_RECOMPUTE}")
         if names:
-            had = engine.n_past
-            bar = ProgressBar(self._terminal, "loading", format_bytes)
-            try:
-                engine.resize(names[0], recompute=_RECOMPUTE in words, on_progress=bar)
-            finally:
-                bar.clear()
-            lost = had - engine.n_past
-            again = f"; {lost:,} tokens are read again" if lost else ""
-            self._say(f"  {engine.info.size}{again}")
+            self._resize(names[0], recompute=_RECOMPUTE in words)
             return
         for size in engine.sizes:
             mark = "*" if size.name == engine.info.size else " "
-            counts = (
-                f"{size.n_params / 1e9:.2f}b parameters, {format_bytes(size.n_bytes)} of weights"
-            )
-            self._say(f"  {mark} {size.name:16}{counts}")
+            counts = f"{format_params(size.n_params)} parameters, {format_bytes(size.n_bytes)}"
+            self._say(f"  {mark} {size.name:16}{counts} of weights")
         if engine.info.size not in [size.name for size in engine.sizes]:
             self._say(f"  * {engine.info.size}")
         if engine.sizes:
             self._say("  or a share (70%), parameters (3b), widths by layer (8192*20,-*5,8192*10)")
+
+    def _resize(self, name: str, *, recompute: bool) -> None:
+        engine, had = self._session.engine, self._session.engine.n_past
+        bar = ProgressBar(self._terminal, "loading", format_bytes)
+        try:
+            engine.resize(name, recompute=recompute, on_progress=bar)
+        except KeyboardInterrupt:
+            outcome = f"(stopped, still {engine.info.size})"
+        else:
+            lost = had - engine.n_past
+            outcome = engine.info.size + (f"; {lost:,} tokens are read again" if lost else "")
+        finally:
+            bar.clear()
+        self._say(f"  {outcome}")
 
     def _context(self, _: str) -> None:
         self._say(format_context(self._session))

@@ -22,12 +22,12 @@ def test_settings_are_compared_with_the_reference(g3n):
 
 
 def test_files_and_activations_are_compared_too(g3n):
-    coarse = g3n.home / "coarse.gguf"
-    made = g3n.run("slice", PATH, "--size", "full", "--ple-type", "q4_0", "-o", coarse)
+    path, coarse = find_case("kquant3", "q4_0").path, g3n.home / "coarse.gguf"
+    made = g3n.run("slice", path, "--size", "full", "--ple-type", "q4_0", "-o", coarse)
     assert (made.returncode, made.stderr) == (0, b"")
     varied = ("act=f32", "act=q4", f"model={coarse}")
     flags = [word for text in varied for word in ("--vary", text)]
-    found = json.loads(g3n.run("quality", PATH, *COUNTS, *flags, "--json").stdout)
+    found = json.loads(g3n.run("quality", path, *COUNTS, *flags, "--json").stdout)
     f32, q4, ple = (found[text]["kl_divergence"] for text in varied)
     assert 0 < f32 < q4
     assert ple > 0

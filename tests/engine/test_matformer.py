@@ -223,6 +223,13 @@ def test_a_change_that_is_interrupted_leaves_the_size_as_it_was(stop_at, way):
     fresh.close()
 
 
+def test_a_size_as_wide_as_the_model_is_another_name_of_full():
+    named = [NamedSize("all", ("e2b",), 12, 256, (256,) * 12)]
+    resolver = make_resolver(find_case("mat12", "q8_0"), named)
+    assert [size.name for size in resolver.offered] == ["full"]
+    assert resolver.resolve("all") == resolver.resolve("e2b") == resolver.resolve("full")
+
+
 def test_memory_of_what_a_size_leaves_out_is_given_back(tmp_path):
     path = tmp_path / "model.gguf"
     make_model("tiny", "q8_0", path)

@@ -176,6 +176,17 @@ def test_sizes_are_listed_and_chosen():
     assert "read again" in chat.said
 
 
+def test_a_change_of_size_can_be_stopped():
+    chat = Chat("a")
+
+    def resize(*_, **__):
+        raise KeyboardInterrupt
+
+    chat.session.engine.resize = resize
+    assert chat.run("/size small") is None
+    assert "(stopped, still full)" in chat.said
+
+
 @pytest.mark.parametrize("line", ["/size nothing", "/size small full", "/size --recompute"])
 def test_a_size_that_is_none_changes_nothing(line):
     chat = Chat("a")
