@@ -10,13 +10,13 @@ from training.conversations import Turn
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 PAD, EOS, BOS, UNK, START, END = range(6)
 
-N_PIECES, N_HEAD_WORDS = 8192, 3000
+N_PIECES, N_HEAD_WORDS = 8192, 4000
 
 SIZES = {
     "full": (512,) * 10,
-    "medium": (256,) * 10,
-    "small": (256,) * 5 + (0, 0) + (256,) * 3,
-    "tiny": (128,) * 5 + (0, 0, 0) + (128,) * 2,
+    "medium": (256,) * 5 + (0, 0) + (256,) * 3,
+    "small": (128,) * 5 + (0, 0, 0) + (128,) * 2,
+    "tiny": (64,) * 5 + (0, 0, 0, 0) + (64,),
 }
 """Widths by layer of the nested models that are trained."""
 

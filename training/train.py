@@ -110,6 +110,7 @@ def main() -> None:
             {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
         ],
         betas=(0.9, 0.98),
+        fused=True,
     )
     step, checkpoint = 0, options.out / "checkpoint.pt"
     if checkpoint.exists():

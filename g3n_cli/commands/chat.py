@@ -10,9 +10,11 @@ import typer
 
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.options import (
+    ActOption,
     BatchOption,
     CtxOption,
     GrammarOption,
+    KeepResidentOption,
     KernelsOption,
     KvOption,
     ModelOption,
@@ -167,6 +169,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     kernels: KernelsOption = EngineSettings.kernels,
     size: SizeOption = EngineSettings.size,
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
+    keep_resident: KeepResidentOption = EngineSettings.keep_resident,
+    act: ActOption = EngineSettings.act,
     min_tps: Annotated[
         float | None,
         typer.Option(
@@ -191,6 +195,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         kernels=kernels,
         size=size,
         prefill_size=prefill_size,
+        keep_resident=keep_resident,
+        act=act,
         named_sizes=read_sizes(),
     )
 

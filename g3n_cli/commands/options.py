@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from g3n_cli.config import KernelsName, KvType, PleMode, PrefillMode
+from g3n_cli.config import ActType, KernelsName, KvType, PleMode, PrefillMode
 
 ENGINE = "Engine"
 
@@ -93,6 +93,23 @@ PrefillSizeOption: TypeAlias = Annotated[
         envvar="G3N_PREFILL_SIZE",
         show_default="that of --size",
         help="Which of them reads prompts.",
+    ),
+]
+KeepResidentOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--keep-resident",
+        envvar="G3N_KEEP_RESIDENT",
+        help="Keep all weights in memory whatever the size, so that /size takes no time.",
+    ),
+]
+ActOption: TypeAlias = Annotated[
+    ActType,
+    typer.Option(
+        "--act",
+        envvar="G3N_ACT",
+        help="What meets quantized matrices: values of 8 bits, or float32, which is slower and "
+        "needs g3n's own kernels. q4 shows what 4 bits would lose; it saves no time.",
     ),
 ]
 ModelOption: TypeAlias = Annotated[

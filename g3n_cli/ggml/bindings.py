@@ -88,6 +88,8 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "blck_size": (_L, _I),
     "type_size": (_Z, _I),
     "type_name": (_S, _I),
+    "get_type_traits": (_P, _I),
+    "quantize_chunk": (_Z, _I, _P, _P, _L, _L, _L, _P),
     "nbytes": (_Z, _P),
     "set_name": (_P, _P, _S),
     "set_input": (None, _P),
