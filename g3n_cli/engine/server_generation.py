@@ -18,7 +18,7 @@ _DONE = b"[DONE]"
 class ServerGeneration(Iterator[str]):
     """Iterator over the pieces of an answer, each one valid text and none empty.
 
-    Nothing is sent before the first piece is asked for. Close it.
+    Nothing is sent before the first piece is asked for. Close it if it is left before its end.
 
     Args:
         server: Whom to ask.
@@ -81,6 +81,8 @@ class ServerGeneration(Iterator[str]):
             if self._arrivals:
                 self._stop_reason = "dropped"
             raise
+        finally:
+            self.close()
 
     def _read(self) -> Iterator[str]:
         request = {**self._request, "stream": True, "stream_options": {"include_usage": True}}
