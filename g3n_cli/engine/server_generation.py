@@ -98,7 +98,11 @@ class ServerGeneration(Iterator[str]):
                 self._arrivals.append(time.perf_counter())
                 yield piece
         if not self._is_complete:
-            raise ServerError(f"{self._server.address} broke off in the middle of the answer")
+            address = self._server.address
+            if self._arrivals:
+                raise ServerError(f"{address} broke off in the middle of the answer")
+            hint = "some do that when a prompt is longer than their context"
+            raise ServerError(f"{address} ended without an answer", hint)
         if piece := decoder.decode(b"", final=True):
             yield piece
         if self._stop_reason == "interrupted":
