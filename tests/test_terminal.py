@@ -222,6 +222,7 @@ def test_a_conversation_with_a_server(open_chat):
         assert "11 tokens" in say(chat, "/context")
         chat.send("again\r")
         chat.expect_exact("answers 500")
+        assert "(stopped)" not in chat.before
         chat.expect_exact("again")  # comes back into the line
         chat.send("\r")
         chat.expect_exact("Hello there")

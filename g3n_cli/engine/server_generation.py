@@ -78,8 +78,7 @@ class ServerGeneration(Iterator[str]):
         try:
             yield from self._read()
         except ServerError:
-            if self._arrivals:
-                self._stop_reason = "dropped"
+            self._stop_reason = "dropped"
             raise
         finally:
             self.close()

@@ -24,7 +24,7 @@ class GenerationStats:
         decode_tps: (output_tokens - 1) / (choice of the last - choice of the first token); of a
             server's answer, by the arrival of its last and first text.
         stop_reason: What ended the answer; "interrupted" also if nobody asked for the rest,
-            "dropped" if a server broke off.
+            "dropped" if a server failed.
         gaps_s: Seconds between the pieces of a server's answer as they arrived.
     """
 
