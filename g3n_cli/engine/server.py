@@ -57,9 +57,9 @@ class ServerAddress:
         if url.query or url.fragment:
             raise UsageError(f"--device {text!r} must end with its path", _HOW)
         is_secure = url.scheme == "https"
-        return cls(
-            url.hostname, port or (443 if is_secure else 80), url.path.rstrip("/"), is_secure
-        )
+        if port is None:
+            port = 443 if is_secure else 80
+        return cls(url.hostname, port, url.path.rstrip("/"), is_secure)
 
     def __str__(self) -> str:
         """Host and port, as messages name the server."""
@@ -167,8 +167,8 @@ class Server:
                 raise _BusyError(
                     f"nothing answers at {address}", "is the server running?"
                 ) from None
-            except (OSError, http.client.HTTPException) as error:
-                raise self._explain_failure(error) from error
+            except (OSError, http.client.HTTPException, UnicodeError) as error:
+                raise self._explain_failure(error) from error  # UnicodeError: no host's name
             opened = ServerResponse(address, response, stack.pop_all())
         if response.status != http.client.OK:
             with opened:
@@ -187,7 +187,7 @@ class Server:
     ) -> ServerError | ModelError:
         """The error that a status other than 200 stands for."""
         status = response.status
-        text = self.show(_find_message(opened)) or response.reason
+        text = self.show(_find_message(opened) or response.reason)
         message = f"{self.address} answers {status}: {text}"
         if status in (429, 503):
             return _BusyError(message, None, _read_delay(response.getheader("Retry-After")))

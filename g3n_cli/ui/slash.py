@@ -152,11 +152,8 @@ class SlashCommands:
     def _system(self, text: str) -> None:
         if text:
             self._conversation.system = "" if text == "-" else text
-        self._say(
-            f"System: {self._conversation.system}"
-            if self._conversation.system
-            else "No system text."
-        )
+        told = self._conversation.system
+        self._say(f"System: {told}" if told else "No system text.")
 
     def _set(self, argument: str) -> None:
         name, _, value = argument.partition(" ")

@@ -225,6 +225,12 @@ def test_a_failure_is_told_once_and_not_tried_again(behave, error, part):
     assert client.notes == []
 
 
+@pytest.mark.parametrize("host", ["a" * 64, "a..b"])
+def test_a_host_whose_name_cannot_be_one(host):
+    with pytest.raises(ServerError, match="cannot talk to"):
+        list(Client(f"http://{host}/v1").ask())
+
+
 def test_redirections_are_not_followed():
     with serve(say("stolen")) as other, serve(fail(307, Location=other.url)) as fake:
         with pytest.raises(ServerError) as caught:
