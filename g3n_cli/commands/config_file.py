@@ -74,10 +74,10 @@ def _check_table(
 
 
 def _list_options(command: Callable[..., None]) -> dict[str, Any]:
-    """Options of a command and their types; the prompt is none."""
+    """Options of a command and their types; the prompt and Typer's context are none."""
     hints = get_type_hints(command)
     names = inspect.signature(command).parameters
-    return {name: _drop_none(hints[name]) for name in names if name != "prompt"}
+    return {name: _drop_none(hints[name]) for name in names if name not in ("prompt", "context")}
 
 
 def _drop_none(kind: Any) -> Any:  # noqa: ANN401  a type as written in a signature

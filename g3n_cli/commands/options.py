@@ -123,6 +123,17 @@ ModelOption: TypeAlias = Annotated[
         help="A model's name, or the path of a GGUF file.",
     ),
 ]
+DeviceOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        envvar="G3N_DEVICE",
+        help="Where the model runs: cpu, or the address of an OpenAI-compatible server, such as "
+        "http://127.0.0.1:8080/v1. All that is said is sent there; -m names one of its models "
+        "(else its first), the environment variable G3N_API_KEY holds its key.",
+    ),
+]
 GrammarOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from g3n_cli.config import count_physical_cores
-from g3n_cli.ui.text import escape_json, make_visible
+from g3n_cli.ui.text import align, escape_json, make_visible
 
 if TYPE_CHECKING:
     from g3n_cli.engine.api import SizeInfo
@@ -45,7 +45,7 @@ def show(
         text = escape_json(json.dumps(dataclasses.asdict(summary) | listed, indent=2))
     else:
         sections = (*_sections(summary), list(_describe_sizes(sizes, speeds)))
-        text = "\n\n".join(_align(rows) for rows in sections if rows)
+        text = "\n\n".join(align(rows) for rows in sections if rows)
     sys.stdout.write(text + "\n")
 
 
@@ -146,8 +146,3 @@ def _format_counts(counts: tuple[int, ...]) -> str:
     if len(distinct) <= 1:
         return "".join(map(str, distinct))
     return ", ".join(f"{count} (x{counts.count(count)})" for count in distinct)
-
-
-def _align(rows: list[Row]) -> str:
-    width = max((len(label) for label, _ in rows), default=0)
-    return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)

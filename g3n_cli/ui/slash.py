@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from g3n_cli.chat.options import OPTION_NAMES
-from g3n_cli.chat.session import Session
+from g3n_cli.chat.conversation import Conversation
+from g3n_cli.chat.options import OPTION_NAMES, find_option
+from g3n_cli.engine.api import Engine
 from g3n_cli.engine.matformer import format_params
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.clipboard import copy_text
@@ -77,15 +78,16 @@ class SlashCommands:
     """The commands of one chat.
 
     Args:
-        session: What they change.
+        conversation: What they change.
         terminal: Where they answer.
     """
 
     ALIASES = {"?": "help", "quit": "exit", "bye": "exit", "q": "exit"}  # noqa: RUF012
 
-    def __init__(self, session: Session, terminal: Terminal) -> None:
-        self._session = session
+    def __init__(self, conversation: Conversation, terminal: Terminal) -> None:
+        self._conversation = conversation
         self._terminal = terminal
+        engine = conversation.engine
         self.commands = {
             "help": Command("", "show this help", self._help),
             "regen": Command("", "answer the last message again", lambda _: Regenerate()),
@@ -100,7 +102,7 @@ class SlashCommands:
                 "[SIZE]",
                 "show or choose the nested model; --recompute reads all again",
                 self._size,
-                tuple(size.name for size in session.engine.sizes),
+                tuple(size.name for size in engine.sizes) if engine else (),
             ),
             "context": Command("", "show how full the context is", self._context),
             "stats": Command("", "show the figures of the last answer", self._stats),
@@ -147,41 +149,45 @@ class SlashCommands:
         self._say("\n".join(f"  {left:20}{right}".rstrip() for left, right in rows))
 
     def _edit(self, _: str) -> Draft:
-        return Draft(self._session.undo())
+        return Draft(self._conversation.undo())
 
     def _undo(self, _: str) -> None:
-        message = self._session.undo()
+        message = self._conversation.undo()
         first = message.split("\n", 1)[0]
         self._say(f"Forgot: {first[:60]}{'...' if message != first[:60] else ''}")
 
     def _clear(self, _: str) -> None:
-        count = len(self._session.turns)
-        self._session.clear()
+        count = len(self._conversation.turns)
+        self._conversation.clear()
         self._say(f"Forgot {count} turn{'s' if count != 1 else ''}.")
 
     def _system(self, text: str) -> None:
         if text:
-            self._session.system = "" if text == "-" else text
-        self._say(f"System: {self._session.system}" if self._session.system else "No system text.")
+            self._conversation.system = "" if text == "-" else text
+        told = self._conversation.system
+        self._say(f"System: {told}" if told else "No system text.")
 
     def _set(self, argument: str) -> None:
         name, _, value = argument.partition(" ")
         if name and not value:
             raise UsageError(f"which value for {name}?", hint="for example /set temp 0.7")
         if name:
-            self._session.options = self._session.options.change(name, value.strip())
-        for option, current in asdict(self._session.options).items():
-            if not name or option == name.replace("-", "_"):
-                self._say(f"  {option:16}{'none' if current is None else current}")
+            options = self._conversation.options
+            self._conversation.options = options.change(name, value.strip())
+        for option, current in self._conversation.options.show().items():
+            if not name or option == find_option(name):
+                self._say(f"  {option:16}{current}")
 
     def _size(self, argument: str) -> None:
-        engine = self._session.engine
+        engine = self._conversation.engine
+        if engine is None:
+            raise UsageError("a server's model has the size that the server gives it")
         words = argument.split()
         names = [word for word in words if word != _RECOMPUTE]
         if len(names) > 1 or (words and not names):
             raise UsageError("which size?", f"for example /size 70%, or /size full {_RECOMPUTE}")
         if names:
-            self._resize(names[0], recompute=_RECOMPUTE in words)
+            self._resize(engine, names[0], recompute=_RECOMPUTE in words)
             return
         for size in engine.sizes:
             mark = "*" if size.name == engine.info.size else " "
@@ -192,8 +198,8 @@ class SlashCommands:
         if engine.sizes:
             self._say("  or a share (70%), parameters (3b), widths by layer (8192*20,-*5,8192*10)")
 
-    def _resize(self, name: str, *, recompute: bool) -> None:
-        engine, had = self._session.engine, self._session.engine.n_past
+    def _resize(self, engine: Engine, name: str, *, recompute: bool) -> None:
+        had = engine.n_past
         bar = ProgressBar(self._terminal, "loading", format_bytes)
         try:
             engine.resize(name, recompute=recompute, on_progress=bar)
@@ -207,19 +213,19 @@ class SlashCommands:
         self._say(f"  {outcome}")
 
     def _context(self, _: str) -> None:
-        self._say(format_context(self._session))
+        self._say(format_context(self._conversation))
 
     def _stats(self, _: str) -> None:
-        if self._session.last_stats is None:
+        if self._conversation.last_stats is None:
             raise UsageError("nothing was said yet")
-        self._say(format_stats(self._session.last_stats, self._session.engine.info.kernels))
+        self._say(format_stats(self._conversation, self._conversation.last_stats))
 
     def _copy(self, what: str) -> None:
         if what not in ("", "code"):
             raise UsageError(f"/copy takes no {what!r}", hint="/copy, or /copy code")
-        if not self._session.turns:
+        if not self._conversation.turns:
             raise UsageError("nothing was said yet")
-        text = self._session.turns[-1].text
+        text = self._conversation.turns[-1].text
         if what == "code":
             from g3n_cli.ui.blocks import find_code
 
