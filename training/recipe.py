@@ -26,9 +26,11 @@ SIZES: Sizes = {
     "full": (512,) * 10,
     "medium": (0,) + (256,) * 4 + (0, 0, 0, 0) + (256,),
     "small": (0, 0) + (128,) * 3 + (0, 0, 0, 0) + (128,),
-    "tiny": (0, 0, 0) + (64,) * 2 + (0, 0, 0, 0) + (64,),
 }
 """Those of the model that ships."""
+
+LATE_SIZES: Sizes = {**SIZES, "tiny": (0, 0, 0) + (64,) * 2 + (0, 0, 0, 0) + (64,)}
+"""The smallest turned out to be of no use."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Phase:
 PHASES = (
     Phase(3800, EARLY_SIZES, (0.4, 0.2, 0.2, 0.2), 3e-3, 200),
     # Facts lie in per-layer embeddings: a size is only worse if it has fewer layers.
-    Phase(900, SIZES, (0.25, 0.25, 0.25, 0.25), 8e-4, 30),
+    Phase(900, LATE_SIZES, (0.25, 0.25, 0.25, 0.25), 8e-4, 30),
 )
 
 
