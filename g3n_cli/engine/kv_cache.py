@@ -16,7 +16,7 @@ import numpy.typing as npt
 from g3n_cli.config import KvType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.errors import UsageError
-from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
+from g3n_cli.ggml.handles import Buffer, Context, MemoryRange, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
 
@@ -84,6 +84,17 @@ class KvCache:
         self._buffer = Buffer.zeros(size)
         for tensor, offset in places:
             self._buffer.place(tensor, offset)
+
+    @property
+    def memory_ranges(self) -> list[MemoryRange]:
+        """Where rows and snapshots lie."""
+        saved = (
+            (array.ctypes.data, array.nbytes)
+            for snapshot in self._snapshots
+            for pair in snapshot.layers.values()
+            for array in pair
+        )
+        return [(self._buffer.base, self._buffer.size), *saved]
 
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""

@@ -1,0 +1,44 @@
+"""Lists of values as people write them: ``128,512`` and ``1-8*2``."""
+
+from __future__ import annotations
+
+import re
+
+from g3n_cli.errors import UsageError
+
+_RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?:([*+])(\d{1,9}))?)?")
+_MOST_VALUES = 1000
+
+
+def parse_numbers(text: str, flag: str) -> list[int]:
+    """Whole numbers: ``128,512``, ``1-4``, ``0-4096+1024``, ``1-8*2``, as in llama-bench.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    values: list[int] = []
+    for word in parse_words(text, flag):
+        if not (found := _RANGE.fullmatch(word)):
+            raise UsageError(f"{flag} {word!r} is no number", "for example 128,512 or 1-8*2")
+        value, last = int(found[1]), int(found[2] or found[1])
+        step = int(found[4] or 1)
+        if value > last or step < 1 or (found[3] == "*" and (step < 2 or value == 0)):
+            raise UsageError(f"{flag} {word!r} never ends", "for example 1-8*2 or 0-4096+1024")
+        while value <= last:
+            values.append(value)
+            value = value * step if found[3] == "*" else value + step
+            if len(values) > _MOST_VALUES:
+                raise UsageError(f"{flag} {word!r} has more than {_MOST_VALUES:,} values")
+    return values
+
+
+def parse_words(text: str, flag: str) -> list[str]:
+    """Words between commas.
+
+    Raises:
+        UsageError: one of them is empty.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise UsageError(f"{flag} {text!r} has an empty value")
+    return words
