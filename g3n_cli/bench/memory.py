@@ -101,9 +101,10 @@ def read_ledger(
         model: The file whose mapped pages are weights.
         python_bytes: Anonymous memory before the model was opened.
     """
+    rollup = (_PROC / "smaps_rollup").read_text()  # first, as the rest takes memory of its own
     named = {part: sum(map(_count_resident, found)) for part, found in ranges.items()}
     mapped = _count_mapped((_PROC / "smaps").read_text(), model.resolve())
-    return build_ledger((_PROC / "smaps_rollup").read_text(), named, mapped, python_bytes)
+    return build_ledger(rollup, named, mapped, python_bytes)
 
 
 def build_ledger(rollup: str, named: Mapping[str, int], mapped: int, python_bytes: int) -> Ledger:
