@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from g3n_cli.bench.metrics import median, spread
-from g3n_cli.bench.result import Sample, decode_tps
+from g3n_cli.bench.result import CaseResult, Sample, decode_tps
+from g3n_cli.bench.table import name_cases
 
 MOST_SPREAD = 0.10
 MOST_OTHER_CPUS = 0.10
@@ -31,7 +32,7 @@ def find_noise(samples: Sequence[Sample], n_threads: int, n_cores: int) -> Itera
             yield f"{what} differ by {found:.0%} of their median: raise -r, or quieten the machine"
     others = _middle(samples, lambda sample: sample.other_cpus)
     if others > MOST_OTHER_CPUS:
-        yield f"other programs kept {others:.1f} cores busy: close them"
+        yield f"other programs kept {others:.1f} cores busy: close other programs"
         if n_threads >= n_cores:
             fewer = max(1, n_cores - 1)
             yield f"all {n_cores} cores compute: -t {fewer} may be steadier, and faster"
@@ -41,6 +42,18 @@ def find_noise(samples: Sequence[Sample], n_threads: int, n_cores: int) -> Itera
         yield f"the host of this virtual machine took {stolen:.0%} of the time: try at another hour"
     if any(sample.throttled for sample in samples):
         yield "the processor was slowed down by its temperature: let it cool, or lower -t"
+
+
+def summarize_warnings(results: Sequence[CaseResult]) -> Iterator[str]:
+    """A line for each case that has any, then all advice once."""
+    advice: dict[str, None] = {}
+    for name, result in zip(name_cases(results), results, strict=True):
+        found = [warning.partition(": ") for warning in result.warnings]
+        advice |= dict.fromkeys(what_to_do for _, _, what_to_do in found if what_to_do)
+        if found:
+            yield f"warning: {name}: {', '.join(what for what, _, _ in found)}"
+    if advice:
+        yield f"hint: {'; '.join(advice)}"
 
 
 def _middle(samples: Sequence[Sample], pick: Callable[[Sample], float]) -> float:

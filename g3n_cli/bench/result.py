@@ -145,6 +145,7 @@ class Figure:
         meaning: One line for docs/bench.md.
         compute: Works it out from all samples of a case.
         is_rate: More is better; else less is.
+        is_shown: It has a column in tables.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Figure:
     meaning: str
     compute: Compute
     is_rate: bool = False
+    is_shown: bool = True
 
 
 def decode_tps(sample: Sample) -> float | None:
@@ -185,7 +187,7 @@ def _bytes_per_token(sample: Sample) -> float | None:
 FIGURES = (
     Figure(
         "ttft_s",
-        "first token",
+        "TTFT",
         "median seconds from the request to the choice of the first token",
         _median_of(lambda sample: sample.ttft_s),
     ),
@@ -229,18 +231,21 @@ FIGURES = (
         "load",
         "median seconds opening the model",
         _median_of(lambda sample: sample.load_s),
+        is_shown=False,
     ),
     Figure(
         "read_bytes_per_token",
         "read/token",
         "median bytes that came from a disk / tokens after the first",
         _median_of(_bytes_per_token),
+        is_shown=False,
     ),
     Figure(
         "energy_j",
         "energy",
         "median joules of the processors' packages from request to last token, where they tell",
         _median_of(lambda sample: sample.energy_j),
+        is_shown=False,
     ),
 )
 

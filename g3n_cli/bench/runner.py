@@ -23,7 +23,7 @@ from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.worker import Job
 from g3n_cli.errors import DoesNotFitError, G3nError, InputError, ModelError, UsageError
 
-TICK_S = 0.2
+TICK_S = 0.5
 MOST_TRACE = 200
 _ERRORS: tuple[type[G3nError], ...] = (UsageError, ModelError, InputError, DoesNotFitError)
 

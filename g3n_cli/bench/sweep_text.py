@@ -1,13 +1,25 @@
-"""Lists of values as people write them: ``128,512`` and ``1-8*2``."""
+"""Values as people write them: ``128,512``, ``1-8*2``, ``prefill=skip,full``."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import get_type_hints
 
+from g3n_cli.config import EngineSettings, parse_widths
 from g3n_cli.errors import UsageError
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?:([*+])(\d{1,9}))?)?")
 _MOST_VALUES = 1000
+_DERIVED = ("n_ctx", "named_sizes")
+
+SETTINGS = {
+    field.name.removeprefix("n_").replace("_", "-"): field.name
+    for field in fields(EngineSettings)
+    if field.name not in _DERIVED
+}
+"""Fields of ``EngineSettings`` by the names of their flags."""
 
 
 def parse_numbers(text: str, flag: str) -> list[int]:
@@ -42,3 +54,32 @@ def parse_words(text: str, flag: str) -> list[str]:
     if not all(words):
         raise UsageError(f"{flag} {text!r} has an empty value")
     return words
+
+
+def parse_setting(name: str, text: str) -> Sequence[object]:
+    """Values of a setting, separated by commas, whatever their type.
+
+    Args:
+        name: That of its flag, without ``--``.
+        text: Values as they would be given to the flag.
+
+    Raises:
+        UsageError: there is no such setting, or a value of another type.
+    """
+    if name not in SETTINGS:
+        known = ", ".join(sorted(SETTINGS))
+        raise UsageError(f"there is no setting {name!r}", f"there is {known}")
+    kind = get_type_hints(EngineSettings)[SETTINGS[name]]
+    if kind is int:
+        return parse_numbers(text, f"--{name}")
+    if kind is bool:
+        return [_parse_bool(word, name) for word in parse_words(text, f"--{name}")]
+    if name.endswith("size") and parse_widths(text) is not None:  # one size, commas and all
+        return [text]
+    return parse_words(text, f"--{name}")
+
+
+def _parse_bool(word: str, name: str) -> bool:
+    if word not in ("true", "false"):
+        raise UsageError(f"--{name} {word!r} is neither true nor false")
+    return word == "true"

@@ -7,12 +7,12 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
+from g3n_cli.bench.choices import Content
 from g3n_cli.engine.api import Tokenizer
 from g3n_cli.errors import InputError
 
-Content = Literal["text", "random"]
 CONTENTS: tuple[Content, ...] = get_args(Content)
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")

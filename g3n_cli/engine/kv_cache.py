@@ -33,6 +33,17 @@ def count_ring_rows(hparams: HParams, n_ctx: int, n_batch: int) -> int:
     return min(n_ctx, hparams.n_swa + n_batch + STEP_MULTIPLE - 1)
 
 
+def check_kv_type(hparams: HParams, kind: KvType) -> None:
+    """Refuse a type whose blocks do not divide the model's heads.
+
+    Raises:
+        UsageError: it is one.
+    """
+    block = load().blck_size(KV_TYPES[kind])
+    if hparams.n_embd_head_k % block or hparams.n_embd_head_v % block:
+        raise UsageError(f"--kv {kind} needs heads of a multiple of {block} values")
+
+
 @dataclass(frozen=True)
 class _Snapshot:
     """The rings' rows that a step at ``n_past`` can still see: ``{layer: (keys, values)}``."""
@@ -66,10 +77,8 @@ class KvCache:
         self._snapshots: deque[_Snapshot] = deque(maxlen=N_SNAPSHOTS)
         owners = range(hparams.n_layer_kv)
         widths = [hparams.n_head_kv * n for n in (hparams.n_embd_head_k, hparams.n_embd_head_v)]
+        check_kv_type(hparams, kind)
         ggml_type, lib = KV_TYPES[kind], load()
-        block = lib.blck_size(ggml_type)
-        if hparams.n_embd_head_k % block or hparams.n_embd_head_v % block:
-            raise UsageError(f"--kv {kind} needs heads of a multiple of {block} values")
         self._context = Context(2 * len(owners))
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
