@@ -7,4 +7,5 @@ from typing import Literal
 Content = Literal["text", "random"]
 FileFormat = Literal["md", "json", "jsonl", "csv", "sql"]
 Format = Literal["table", "md", "json", "jsonl", "csv", "sql"]
+TableFormat = Literal["table", "md", "json"]
 Preset = Literal["quick", "full", "google"]

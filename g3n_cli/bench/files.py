@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from g3n_cli.bench.choices import FileFormat
@@ -79,6 +78,20 @@ class History:
         write_report(report, path, "json")
         return path
 
-    def list_files(self) -> Iterator[Path]:
-        """Files of all runs, the oldest first."""
-        yield from sorted(self.folder.glob("*.json"))
+    def list_files(self) -> list[Path]:
+        """Files of all runs, the newest first."""
+        return sorted(self.folder.glob("*.json"), reverse=True)
+
+    def find(self, text: str) -> Path:
+        """A file by its path, or by its number in the history, 1 for the newest.
+
+        Raises:
+            InputError: there is no such run.
+        """
+        path = Path(text)
+        if path.exists() or not text.isdecimal():
+            return path
+        files = self.list_files()
+        if not 1 <= int(text) <= len(files):
+            raise InputError(f"there is no run {text}", "see g3n bench history")
+        return files[int(text) - 1]

@@ -31,8 +31,8 @@ def format_markdown(report: Report) -> str:
     """Tables, outcomes and warnings."""
     blocks = [describe_machine(report.environment)]
     if report.cases:
-        blocks += [_format_table(make_figures_table(report.cases)), "Memory after the last token:"]
-        blocks.append(_format_table(make_memory_table(report.cases)))
+        blocks += [format_table(make_figures_table(report.cases)), "Memory after the last token:"]
+        blocks.append(format_table(make_memory_table(report.cases)))
     notes = [f"- {each.label}: {each.sentence}" for each in report.comparisons]
     names = name_cases(report.cases)
     notes += [
@@ -56,7 +56,8 @@ def describe_machine(environment: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _format_table(table: Table) -> str:
+def format_table(table: Table) -> str:
+    """A table in Markdown."""
     rules = ["---"] * table.n_text + ["--:"] * (len(table.head) - table.n_text)
     lines = [table.head, rules, *table.rows]
     return "\n".join(

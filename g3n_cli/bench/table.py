@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from g3n_cli.bench.case import find_varied
 from g3n_cli.bench.memory import PARTS
 from g3n_cli.bench.metrics import median
-from g3n_cli.bench.result import FIGURES, CaseResult
+from g3n_cli.bench.result import FIGURES, CaseResult, Report
 
 NOTHING = "-"
+_IN_HISTORY = ("ttft_s", "prefill_tps", "decode_tps", "peak_rss_bytes")
 _LESS_SHOWN = ("itl p90", "itl p99", "itl p95", "RSS")
 _LESS_SHOWN_OF_MEMORY = ("libraries", "python", "other", "reclaimable", "peak loading")
 
@@ -62,6 +63,19 @@ def make_memory_table(results: Sequence[CaseResult]) -> Table:
     titles = [part.replace("_", " ") for part in parts]
     head = (*heads, *titles, "RSS", "reclaimable", "peak loading", "peak running")
     return Table(head, tuple(rows), len(heads), _LESS_SHOWN_OF_MEMORY)
+
+
+def make_history_table(reports: Sequence[tuple[int, Report]]) -> Table:
+    """A line for each case of each run: its number, its moment, and the figures people look for."""
+    rows = []
+    for number, report in reports:
+        moment = str(report.environment.get("time", NOTHING)).partition("+")[0].replace("T", " ")
+        for result, name in zip(report.cases, name_cases(report.cases), strict=True):
+            figures = result.figures
+            cells = [format_value(figure, figures[figure]) for figure in _IN_HISTORY]
+            rows.append((str(number), moment, result.model, name, *cells))
+    titles = [figure.title for figure in FIGURES if figure.name in _IN_HISTORY]
+    return Table(("run", "time", "model", "case", *titles), tuple(rows), 4, ("peak RSS", "time"))
 
 
 def name_cases(results: Sequence[CaseResult]) -> list[str]:

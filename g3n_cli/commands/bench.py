@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from g3n_cli.commands import bench_options as options
+from g3n_cli.commands import bench_results
 
 HELP = """Measure a model: first token, prefill, decoding, latencies, memory.
 
@@ -19,6 +20,8 @@ each time in a process of its own, in turn with the others. docs/bench.md define
 """
 
 app = typer.Typer(help=HELP, rich_markup_mode=None)
+app.command()(bench_results.compare)
+app.command()(bench_results.history)
 
 
 @app.callback(invoke_without_command=True, help=HELP)

@@ -57,8 +57,8 @@ def test_what_is_no_report_is_refused(tmp_path, content):
 
 def test_history_keeps_runs_in_order(tmp_path):
     history = History(tmp_path / "made" / "bench")
-    assert list(history.list_files()) == []
+    assert history.list_files() == []
     first = history.save(REPORT)
-    assert list(history.list_files()) == [first]
+    assert history.list_files() == [first]
     assert read_report(first) == REPORT
     assert "2026-11-25T000000" in first.name
