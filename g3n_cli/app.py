@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from g3n_cli import __version__
-from g3n_cli.commands import chat, debug, devices, quality, show, slice
+from g3n_cli.commands import bench, chat, debug, devices, quality, show, slice
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.ui.terminal import Terminal
@@ -42,6 +42,7 @@ app.command()(show.show)
 app.command()(devices.devices)
 app.command("slice")(slice.slice_model)
 app.command(help=quality.HELP)(quality.quality)
+app.add_typer(bench.app, name="bench")
 app.add_typer(debug.app, name="debug", no_args_is_help=False)
 
 
@@ -66,7 +67,7 @@ def configure(
         typer.echo(ctx.get_help())
         raise typer.Exit
     if path := find_config_path():
-        ctx.default_map = load_defaults(path, {"chat": chat.chat})
+        ctx.default_map = load_defaults(path, {"chat": chat.chat, "bench": bench.bench})
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from typer.models import OptionInfo
+
 from g3n_cli.errors import UsageError
 
 Defaults = dict[str, dict[str, object]]
@@ -74,10 +76,14 @@ def _check_table(
 
 
 def _list_options(command: Callable[..., None]) -> dict[str, Any]:
-    """Options of a command and their types; the prompt and Typer's context are none."""
-    hints = get_type_hints(command)
-    names = inspect.signature(command).parameters
-    return {name: _drop_none(hints[name]) for name in names if name not in ("prompt", "context")}
+    """Options of a command and their types; arguments and the context are none."""
+    kinds = get_type_hints(command)
+    notes = get_type_hints(command, include_extras=True)
+    return {
+        name: _drop_none(kinds[name])
+        for name in inspect.signature(command).parameters
+        if any(isinstance(note, OptionInfo) for note in getattr(notes[name], "__metadata__", ()))
+    }
 
 
 def _drop_none(kind: Any) -> Any:  # noqa: ANN401  a type as written in a signature

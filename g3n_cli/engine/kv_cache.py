@@ -16,7 +16,7 @@ import numpy.typing as npt
 from g3n_cli.config import KvType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.errors import UsageError
-from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
+from g3n_cli.ggml.handles import Buffer, Context, MemoryRange, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
 
@@ -31,6 +31,17 @@ time, and each one that is left over at the cost of a whole pass over the weight
 def count_ring_rows(hparams: HParams, n_ctx: int, n_batch: int) -> int:
     """Rows of a sliding layer's ring: the window and a filled-up batch."""
     return min(n_ctx, hparams.n_swa + n_batch + STEP_MULTIPLE - 1)
+
+
+def check_kv_type(hparams: HParams, kind: KvType) -> None:
+    """Refuse a type whose blocks do not divide the model's heads.
+
+    Raises:
+        UsageError: it is one.
+    """
+    block = load().blck_size(KV_TYPES[kind])
+    if hparams.n_embd_head_k % block or hparams.n_embd_head_v % block:
+        raise UsageError(f"--kv {kind} needs heads of a multiple of {block} values")
 
 
 @dataclass(frozen=True)
@@ -66,10 +77,8 @@ class KvCache:
         self._snapshots: deque[_Snapshot] = deque(maxlen=N_SNAPSHOTS)
         owners = range(hparams.n_layer_kv)
         widths = [hparams.n_head_kv * n for n in (hparams.n_embd_head_k, hparams.n_embd_head_v)]
+        check_kv_type(hparams, kind)
         ggml_type, lib = KV_TYPES[kind], load()
-        block = lib.blck_size(ggml_type)
-        if hparams.n_embd_head_k % block or hparams.n_embd_head_v % block:
-            raise UsageError(f"--kv {kind} needs heads of a multiple of {block} values")
         self._context = Context(2 * len(owners))
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
@@ -84,6 +93,17 @@ class KvCache:
         self._buffer = Buffer.zeros(size)
         for tensor, offset in places:
             self._buffer.place(tensor, offset)
+
+    @property
+    def memory_ranges(self) -> list[MemoryRange]:
+        """Where rows and snapshots lie."""
+        saved = (
+            (array.ctypes.data, array.nbytes)
+            for snapshot in self._snapshots
+            for pair in snapshot.layers.values()
+            for array in pair
+        )
+        return [(self._buffer.base, self._buffer.size), *saved]
 
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""

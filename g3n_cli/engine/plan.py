@@ -16,7 +16,7 @@ import numpy.typing as npt
 from g3n_cli.engine.gemma3n import BuiltStep, StepShape
 from g3n_cli.errors import DoesNotFitError
 from g3n_cli.ggml.backend import CpuBackend
-from g3n_cli.ggml.handles import Managed, read_tensor, write_tensor
+from g3n_cli.ggml.handles import Managed, MemoryRange, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 
 N_PLANS = 6
@@ -68,6 +68,13 @@ class Plans:
     def compute_bytes(self) -> int:
         """Bytes of the shared compute buffer."""
         return self._allocator.size
+
+    @property
+    def memory_ranges(self) -> list[MemoryRange]:
+        """Where the compute buffer lies, once there is a plan."""
+        tensors = (t for step in self._steps.values() for t in step.inputs.values())
+        buffer = next((t.struct.buffer for t in tensors if t.is_allocated), None)
+        return [(load().backend_buffer_get_base(buffer), self.compute_bytes)] if buffer else []
 
     def replay(self, shape: StepShape, inputs: Inputs) -> npt.NDArray[np.float32]:
         """Compute a step and return its logits ``[n_out, n_vocab]``.

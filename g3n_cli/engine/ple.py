@@ -17,6 +17,7 @@ import numpy.typing as npt
 from g3n_cli.config import PleMode
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import TensorInfo
+from g3n_cli.ggml.handles import MemoryRange
 
 N_WARM_ROWS = 512
 
@@ -65,6 +66,11 @@ class PleTable:
             # Single rows: reading ahead of them would only fill the page cache with neighbours.
             os.posix_fadvise(self._fd, info.offset, info.n_bytes, os.POSIX_FADV_RANDOM)
             self._slots = OrderedDict()
+
+    @property
+    def memory_ranges(self) -> list[MemoryRange]:
+        """Where the rows in RAM lie."""
+        return [(self._rows.ctypes.data, self._rows.nbytes)]
 
     def prefetch(self, ids: npt.NDArray[np.int32]) -> None:
         """Ask the system to read the rows of ``ids`` [n] in the background."""

@@ -29,7 +29,7 @@ from g3n_cli.engine.weights import Weights
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import InputError, ModelError
 from g3n_cli.ggml.backend import CpuBackend
-from g3n_cli.ggml.handles import trim_heap
+from g3n_cli.ggml.handles import MemoryRange, trim_heap
 from g3n_cli.kernels.library import load_kernels
 
 _BUCKET = 256
@@ -149,6 +149,16 @@ class Gemma3nEngine:
     def ple_counters(self) -> PleCounters:
         """What reading per-layer embeddings has cost."""
         return self._ple.counters
+
+    @property
+    def memory_ranges(self) -> dict[str, list[MemoryRange]]:
+        """Where in this process's memory its parts lie, but for the mapped file."""
+        return {
+            "weights": self._weights.memory_ranges,
+            "kv": self._cache.memory_ranges,
+            "compute": self._plans.memory_ranges,
+            "ple": self._ple.memory_ranges,
+        }
 
     def close(self) -> None:
         """Free the model; closing twice is harmless."""

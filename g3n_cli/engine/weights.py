@@ -19,7 +19,14 @@ from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.matformer import SPARSE_FROM
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
-from g3n_cli.ggml.handles import Buffer, Context, memory_of, release_memory, write_tensor
+from g3n_cli.ggml.handles import (
+    Buffer,
+    Context,
+    MemoryRange,
+    memory_of,
+    release_memory,
+    write_tensor,
+)
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import PANEL, Kernels
 
@@ -105,6 +112,7 @@ class Weights:
         self._mapping = mmap.mmap(self._file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
         mapped = Buffer.map(self._mapping)
         mapped.mark_as_weights()
+        self._copies = tuple(self._buffers)
         self._buffers.append(mapped)
         for info in plain:
             if info not in self._copied:
@@ -146,6 +154,11 @@ class Weights:
     def is_by_rows(self, tensor: Tensor) -> bool:
         """Whether the kernels can take single rows of ``tensor``, which is as in the file."""
         return (tensor.struct.view_src or tensor.ptr) in self._rows
+
+    @property
+    def memory_ranges(self) -> list[MemoryRange]:
+        """Where what has been copied out of the file lies."""
+        return [(buffer.base, buffer.size) for buffer in self._copies]
 
     def resize(self, widths: Widths, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Have in memory what the nested model of these widths uses, and nothing else.

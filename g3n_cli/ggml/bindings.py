@@ -79,6 +79,7 @@ _P, _I, _L, _Z, _F, _S = c_void_p, c_int, c_int64, c_size_t, c_float, c_char_p
 BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     # name: (result, arguments...)
     "version": (_S,),
+    "commit": (_S,),
     "log_set": (None, LOG_CALLBACK, _P),
     "init": (_P, InitParams),
     "free": (None, _P),

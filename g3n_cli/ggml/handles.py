@@ -16,6 +16,9 @@ from g3n_cli.ggml.bindings import BUFFER_USAGE_WEIGHTS, InitParams
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
 
+MemoryRange = tuple[int, int]
+"""Address and bytes of a part of this process's memory, touched yet or not."""
+
 
 class Managed:
     """A C object with one owner.

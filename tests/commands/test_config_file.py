@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from g3n_cli.commands.bench import bench
 from g3n_cli.commands.chat import chat
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import UsageError
@@ -18,6 +19,16 @@ def test_keys_are_the_flags_of_a_command(tmp_path):
     assert load(tmp_path, text) == {
         "chat": {"model": "m", "top_k": 3, "temp": 1, "stop": ["a"], "kv": "q8_0", "repack": False}
     }
+
+
+def test_a_group_of_commands_has_a_table_of_its_own_flags(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text('[bench]\nn-prompt = "5"\ncold = true\nmodel = ["a", "b"]\n')
+    found = load_defaults(path, {"bench": bench})
+    assert found == {"bench": {"n_prompt": "5", "cold": True, "model": ["a", "b"]}}
+    path.write_text("[bench]\ncontext = 1")
+    with pytest.raises(UsageError, match="context"):
+        load_defaults(path, {"bench": bench})
 
 
 def test_an_empty_file_sets_nothing(tmp_path):

@@ -1,0 +1,139 @@
+"""What is measured: one case, and the sweep of flags that many cases come from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from g3n_cli.config import EngineSettings, NamedSize
+from g3n_cli.errors import UsageError
+
+CPU = "cpu"
+DEVICES = (CPU,)
+"""What ``--device`` may name."""
+
+_OF_THE_CASE = frozenset({"n_ctx", "named_sizes"})
+"""Settings that follow from the rest and are not recorded as such."""
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """A model by the name that results show, and its file."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of a result.
+
+    Attributes:
+        model: What runs.
+        n_prompt: Tokens of the prompt whose first token is waited for; 0 leaves that out.
+        n_gen: Tokens decoded one by one after the first; 0 leaves that out.
+        n_depth: Tokens that are in the context before.
+        settings: How it runs; the context is as long as the case needs.
+        device: Where it runs.
+    """
+
+    model: BenchModel
+    n_prompt: int
+    n_gen: int
+    n_depth: int = 0
+    settings: EngineSettings = field(default_factory=EngineSettings)
+    device: str = CPU
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        if min(self.n_prompt, self.n_gen, self.n_depth) < 0 or self.n_prompt + self.n_gen == 0:
+            raise UsageError(
+                f"there is nothing to measure in -p {self.n_prompt} -n {self.n_gen}",
+                "one of them must be above 0",
+            )
+        # Without a prompt one token is read to decode after.
+        n_ctx = self.n_depth + max(self.n_prompt, not self.n_depth) + self.n_gen
+        object.__setattr__(self, "settings", replace(self.settings, n_ctx=n_ctx))
+
+    @property
+    def label(self) -> str:
+        """As in llama-bench: ``pp512``, ``tg128 @ d2048``, or both as ``pp512+tg128``."""
+        parts = [f"pp{self.n_prompt}"] * (self.n_prompt > 0) + [f"tg{self.n_gen}"] * (
+            self.n_gen > 0
+        )
+        return "+".join(parts) + (f" @ d{self.n_depth}" if self.n_depth else "")
+
+    @property
+    def recorded_settings(self) -> dict[str, Any]:
+        """Settings by name, as results show them."""
+        values = asdict(self.settings)
+        return {name: value for name, value in values.items() if name not in _OF_THE_CASE}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` reads."""
+        return {
+            "model": self.model.name,
+            "path": str(self.model.path),
+            "n_prompt": self.n_prompt,
+            "n_gen": self.n_gen,
+            "n_depth": self.n_depth,
+            "settings": self.recorded_settings,
+            "device": self.device,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], named_sizes: tuple[NamedSize, ...]) -> Case:
+        """The case that ``to_json`` wrote."""
+        return cls(
+            model=BenchModel(values["model"], Path(values["path"])),
+            settings=EngineSettings(**values["settings"], named_sizes=named_sizes),
+            **{name: values[name] for name in ("n_prompt", "n_gen", "n_depth", "device")},
+        )
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Values of each flag; every combination is a case.
+
+    Attributes:
+        models: At least one.
+        n_prompt: Lengths of prompts.
+        n_gen: Tokens decoded.
+        n_depth: Tokens before.
+        base: Settings that do not vary.
+        varied: Values of those that do, by their names in ``EngineSettings``.
+        devices: Where to run.
+    """
+
+    models: Sequence[BenchModel]
+    n_prompt: Sequence[int]
+    n_gen: Sequence[int]
+    n_depth: Sequence[int]
+    base: EngineSettings
+    varied: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    devices: Sequence[str] = (CPU,)
+
+    def expand(self) -> list[Case]:
+        """All cases, each once, the model changing slowest.
+
+        Raises:
+            UsageError: a value that makes no sense.
+        """
+        return list(dict.fromkeys(self._combine()))
+
+    def _combine(self) -> Iterator[Case]:
+        settings = [
+            replace(self.base, **dict(zip(self.varied, values, strict=True)))
+            for values in itertools.product(*self.varied.values())
+        ]
+        axes = (self.models, self.devices, settings, self.n_depth, self.n_prompt, self.n_gen)
+        for model, device, how, n_depth, n_prompt, n_gen in itertools.product(*axes):
+            yield Case(model, n_prompt, n_gen, n_depth, how, device)
+
+
+def find_varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names whose values differ among rows that all have the same names."""
+    return [name for name in rows[0] if len({str(row[name]) for row in rows}) > 1] if rows else []

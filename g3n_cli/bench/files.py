@@ -1,0 +1,97 @@
+"""Where results are kept: the file that a person names, and the history of all runs."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from g3n_cli.bench.choices import FileFormat
+from g3n_cli.bench.formats import format_report
+from g3n_cli.bench.result import Report
+from g3n_cli.errors import G3nError, InputError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+
+def write_report(report: Report, path: Path, kind: FileFormat) -> None:
+    """Write a report so that an interruption leaves either the old file or the new.
+
+    Raises:
+        UsageError: the file cannot be written.
+        G3nError: the disk is full or fails.
+    """
+    text = format_report(report, kind)
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe, not to be replaced
+            path.write_text(text, "utf-8")
+            return
+        target = path.resolve()  # of a link, what it points to is replaced
+        part = target.with_name(target.name + ".part")
+        try:
+            part.write_text(text, "utf-8")
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        kind_of_error = G3nError if error.errno in _FULL else UsageError
+        raise kind_of_error(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no result of g3n bench -o json") from error
+    return Report.parse(text, str(path))
+
+
+class History:
+    """All runs of this person, the newest last, as JSON in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of_person(cls) -> History:
+        """In the person's data folder."""
+        import platformdirs
+
+        return cls(Path(platformdirs.user_data_dir("g3n")) / "bench")
+
+    def save(self, report: Report) -> Path:
+        """Keep a report; the file it is in.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        moment = str(report.environment["time"]).replace(":", "").partition("+")[0]
+        path = self.folder / f"{moment}-{os.getpid()}.json"
+        write_report(report, path, "json")
+        return path
+
+    def list_files(self) -> list[Path]:
+        """Files of all runs, the newest first."""
+        return sorted(self.folder.glob("*.json"), reverse=True)
+
+    def find(self, text: str) -> Path:
+        """A file by its path, or by its number in the history, 1 for the newest.
+
+        Raises:
+            InputError: there is no such run.
+        """
+        path = Path(text)
+        if path.exists() or not text.isdecimal():
+            return path
+        files = self.list_files()
+        if not 1 <= int(text) <= len(files):
+            raise InputError(f"there is no run {text}", "see g3n bench history")
+        return files[int(text) - 1]

@@ -1,0 +1,331 @@
+"""The one form of results: what a run has measured, and the JSON that it becomes.
+
+``FIGURES`` declares each figure once; tables, files, comparisons and docs/bench.md follow from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from g3n_cli.bench.case import Case
+from g3n_cli.bench.memory import Counters, Ledger
+from g3n_cli.bench.metrics import PERCENTILES, median, percentile, rate
+from g3n_cli.errors import InputError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Raw measurements of one repetition, which has a process of its own.
+
+    Attributes:
+        load_s: Opening the model.
+        ttft_s: From the request to the choice of the first token; None without a prompt.
+        prefill_s: The part of it that computes the prompt.
+        gaps_s: Seconds between tokens after the first: computing one and choosing the next.
+        peak_load_rss_bytes: Most that was resident up to the moment the model was open.
+        peak_run_rss_bytes: Most that was resident after that.
+        ledger: Memory right after the last token.
+        prefill: Faults and the like while the prompt was computed.
+        decode: The same for the tokens after it.
+        other_cpus: Processors that other processes kept busy meanwhile, on average.
+        stolen: Share of the time in which the host of a virtual machine took a processor away.
+        throttled: Times that the processors were slowed down for their temperature; None if hidden.
+        mhz: Mean frequency of the processors at the end; None if hidden.
+        energy_j: Energy of the processors' packages; None if hidden.
+        rss_trace: Seconds since the process started, and bytes resident then.
+    """
+
+    load_s: float
+    ttft_s: float | None
+    prefill_s: float | None
+    gaps_s: tuple[float, ...]
+    peak_load_rss_bytes: int
+    peak_run_rss_bytes: int
+    ledger: Ledger
+    prefill: Counters
+    decode: Counters
+    other_cpus: float
+    stolen: float
+    throttled: int | None = None
+    mhz: float | None = None
+    energy_j: float | None = None
+    rss_trace: tuple[tuple[float, int], ...] = ()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Sample:
+        """The sample that ``dataclasses.asdict`` made these values of."""
+        changed = {
+            "gaps_s": tuple(values["gaps_s"]),
+            "ledger": Ledger(**values["ledger"]),
+            "prefill": Counters(**values["prefill"]),
+            "decode": Counters(**values["decode"]),
+            "rss_trace": tuple((at, rss) for at, rss in values["rss_trace"]),
+        }
+        return cls(**{**values, **changed})
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """A case and what came out, in plain values: other versions' settings can be read too.
+
+    Attributes:
+        label: Of the case, such as ``pp512+tg64 @ d4096``.
+        model: Its name.
+        device: Where it ran.
+        n_prompt: Tokens of the prompt; 0 for none.
+        n_gen: Tokens decoded after the first.
+        n_depth: Tokens in the context before.
+        settings: All others, by name.
+        samples: One for each repetition so far.
+        warnings: Why its figures may not be trusted.
+    """
+
+    label: str
+    model: str
+    device: str
+    n_prompt: int
+    n_gen: int
+    n_depth: int
+    settings: dict[str, Any]
+    samples: tuple[Sample, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, case: Case, samples: Sequence[Sample], warnings: Sequence[str]) -> CaseResult:
+        """The result of a case."""
+        return cls(
+            label=case.label,
+            model=case.model.name,
+            device=case.device,
+            n_prompt=case.n_prompt,
+            n_gen=case.n_gen,
+            n_depth=case.n_depth,
+            settings=case.recorded_settings,
+            samples=tuple(samples),
+            warnings=tuple(warnings),
+        )
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """Each of ``FIGURES`` by name; None without meaning."""
+        return {figure.name: figure.compute(self) for figure in FIGURES}
+
+    def to_json(self) -> dict[str, Any]:
+        """The case, its settings, its figures and its raw samples."""
+        values = dataclasses.asdict(self)
+        samples, warnings = values.pop("samples"), values.pop("warnings")
+        count = {"repetitions": len(samples)}
+        return {**values, **count, **self.figures, "warnings": warnings, "samples": samples}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> CaseResult:
+        """The result that ``to_json`` wrote; its figures are worked out again."""
+        kept = {each.name: values[each.name] for each in dataclasses.fields(cls)}
+        kept["samples"] = tuple(map(Sample.from_json, values["samples"]))
+        kept["warnings"] = tuple(values["warnings"])
+        return cls(**kept)
+
+
+Compute = Callable[[CaseResult], float | None]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a case.
+
+    Attributes:
+        name: Its key in JSON and its column elsewhere.
+        title: Its head in a table.
+        meaning: One line for docs/bench.md.
+        compute: Works it out from all samples of a case.
+        is_rate: More is better; else less is.
+        is_shown: It has a column in tables.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    compute: Compute
+    is_rate: bool = False
+    is_shown: bool = True
+
+
+def decode_tps(sample: Sample) -> float | None:
+    """Tokens after the first / time after the first."""
+    return rate(len(sample.gaps_s), sum(sample.gaps_s))
+
+
+def _median_of(pick: Callable[[Sample], float | None]) -> Compute:
+    def compute(result: CaseResult) -> float | None:
+        return median([value for s in result.samples if (value := pick(s)) is not None])
+
+    return compute
+
+
+def _gap_percentile(percent: int) -> Compute:
+    def compute(result: CaseResult) -> float | None:
+        return percentile([gap for sample in result.samples for gap in sample.gaps_s], percent)
+
+    return compute
+
+
+def _prefill_tps(result: CaseResult) -> float | None:
+    rates = [rate(result.n_prompt, sample.prefill_s) for sample in result.samples]
+    return median([value for value in rates if value is not None])
+
+
+def _bytes_per_token(sample: Sample) -> float | None:
+    return sample.decode.read_bytes / len(sample.gaps_s) if sample.gaps_s else None
+
+
+FIGURES = (
+    Figure(
+        "ttft_s",
+        "TTFT",
+        "median seconds from the request to the choice of the first token",
+        _median_of(lambda sample: sample.ttft_s),
+    ),
+    Figure(
+        "prefill_tps",
+        "prefill/s",
+        "median tokens of the prompt / seconds computing it",
+        _prefill_tps,
+        is_rate=True,
+    ),
+    Figure(
+        "decode_tps",
+        "decode/s",
+        "median tokens after the first / seconds after the first",
+        _median_of(decode_tps),
+        is_rate=True,
+    ),
+    *(
+        Figure(
+            f"itl_p{percent}_s",
+            f"itl p{percent}",
+            f"{percent} % of all gaps between two tokens, of all repetitions, are shorter; seconds",
+            _gap_percentile(percent),
+        )
+        for percent in PERCENTILES
+    ),
+    Figure(
+        "peak_rss_bytes",
+        "peak RSS",
+        "median of the most memory resident at once, loading included",
+        _median_of(lambda s: max(s.peak_load_rss_bytes, s.peak_run_rss_bytes)),
+    ),
+    Figure(
+        "steady_rss_bytes",
+        "RSS",
+        "median of the memory resident after the last token",
+        _median_of(lambda sample: sample.ledger.rss_bytes),
+    ),
+    Figure(
+        "load_s",
+        "load",
+        "median seconds opening the model",
+        _median_of(lambda sample: sample.load_s),
+        is_shown=False,
+    ),
+    Figure(
+        "read_bytes_per_token",
+        "read/token",
+        "median bytes that came from a disk / tokens after the first",
+        _median_of(_bytes_per_token),
+        is_shown=False,
+    ),
+    Figure(
+        "energy_j",
+        "energy",
+        "median joules of the processors' packages from request to last token, where they tell",
+        _median_of(lambda sample: sample.energy_j),
+        is_shown=False,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of ``--ab`` for one case and one figure.
+
+    Attributes:
+        label: Of the case.
+        setting: What differs.
+        a: One value of it.
+        b: The other.
+        figure: What is compared.
+        ratio: a / b: geometric mean over pairs.
+        low: Lower end of its 95 % confidence interval.
+        high: Upper end.
+        n_pairs: Pairs of repetitions.
+        sentence: The outcome in words.
+    """
+
+    label: str
+    setting: str
+    a: str
+    b: str
+    figure: str
+    ratio: float
+    low: float
+    high: float
+    n_pairs: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run, complete or not.
+
+    Attributes:
+        environment: The machine, the program, the models; plain values.
+        cases: In the order of the sweep.
+        comparisons: Of ``--ab``.
+    """
+
+    environment: dict[str, Any]
+    cases: tuple[CaseResult, ...]
+    comparisons: tuple[Comparison, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values in the documented form."""
+        return {
+            "schema": SCHEMA,
+            "environment": self.environment,
+            "cases": [result.to_json() for result in self.cases],
+            "comparisons": [dataclasses.asdict(each) for each in self.comparisons],
+        }
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> Report:
+        """The report that ``to_json`` wrote.
+
+        Args:
+            text: JSON.
+            source: Where it comes from, for messages.
+
+        Raises:
+            InputError: it is something else, or of another version.
+        """
+        try:
+            values = json.loads(text)
+            schema = values["schema"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{source} is no result of g3n bench -o json") from error
+        if schema != SCHEMA:
+            hint = "measure again, or use the g3n that wrote it"
+            raise InputError(f"{source} has schema {schema}, this g3n reads {SCHEMA}", hint)
+        try:
+            return cls(
+                environment=dict(values["environment"]),
+                cases=tuple(map(CaseResult.from_json, values["cases"])),
+                comparisons=tuple(Comparison(**each) for each in values["comparisons"]),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{source} is damaged: {error!r}") from error

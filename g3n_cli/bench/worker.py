@@ -1,0 +1,170 @@
+"""One repetition of one case in a process of its own.
+
+``runner.py`` starts it, writes the job to its standard input as JSON, and reads one JSON object a
+line: ``{"phase": ...}`` as it goes on, and at last ``{"sample": ...}`` or ``{"error": ...}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from g3n_cli.bench import memory
+from g3n_cli.bench.case import Case
+from g3n_cli.bench.result import Sample
+from g3n_cli.bench.tokens import Source
+from g3n_cli.bench.watch import Watch
+from g3n_cli.config import EngineSettings
+from g3n_cli.engine.api import Engine
+from g3n_cli.engine.open import open_engine
+from g3n_cli.engine.prompt import Prompt
+from g3n_cli.engine.runner import Gemma3nEngine
+from g3n_cli.errors import DoesNotFitError, G3nError
+from g3n_cli.registry.models import read_sizes
+
+_N_WARM_STEPS = 2
+_OTHER = 1_000_000
+"""Added to a seed: tokens that no repetition measures."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does.
+
+    Attributes:
+        case: What to measure.
+        source: Of the tokens.
+        seed: Of the tokens; the number of the repetition.
+        is_cold: Nothing is computed before what is measured.
+    """
+
+    case: Case
+    source: Source
+    seed: int
+    is_cold: bool = False
+
+    def to_json(self) -> str:
+        """One line that ``from_json`` reads."""
+        values = {"case": self.case.to_json(), "source": dataclasses.asdict(self.source)}
+        return json.dumps({**values, "seed": self.seed, "is_cold": self.is_cold})
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The job that ``to_json`` wrote."""
+        values = json.loads(text)
+        case = Case.from_json(values["case"], read_sizes())
+        return cls(case, Source(**values["source"]), values["seed"], values["is_cold"])
+
+
+def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
+    """Open the model, compute, close it.
+
+    Args:
+        job: What to do.
+        on_phase: Told what begins.
+    """
+    case = job.case
+    python_bytes = memory.read_anonymous_bytes()
+    on_phase("loading")
+    started = time.perf_counter()
+    engine = open_engine(case.model.path, case.model.name, case.settings)
+    try:
+        load_s = time.perf_counter() - started
+        peak_load_rss_bytes = memory.read_peak_rss_bytes()
+        with contextlib.suppress(OSError):  # not allowed everywhere: then it counts from the start
+            memory.forget_peak()
+        ids = _make_ids(engine, job, job.seed)
+        if not job.is_cold:
+            on_phase("warming up")
+            other = _make_ids(engine, job, job.seed + _OTHER)
+            # A common beginning would be reused.
+            _warm_up(engine, case.settings, [i for i in other if i != ids[0]] or other)
+        n_before = case.n_depth or int(not case.n_prompt)
+        if n_before:
+            on_phase("reading what is there before")
+            engine.prefill(Prompt.of_ids(ids[:n_before]))
+        on_phase("measuring")
+        timed = _time_tokens(engine, case, ids, n_before)
+        ranges = engine.memory_ranges if isinstance(engine, Gemma3nEngine) else {}
+        return Sample(
+            load_s=load_s,
+            peak_load_rss_bytes=peak_load_rss_bytes,
+            peak_run_rss_bytes=memory.read_peak_rss_bytes(),
+            ledger=memory.read_ledger(ranges, case.model.path, python_bytes),
+            **timed,
+        )
+    finally:
+        engine.close()
+
+
+def _make_ids(engine: Engine, job: Job, seed: int) -> list[int]:
+    n = job.case.settings.n_ctx
+    return job.source.make_ids(engine.tokenizer, engine.info.n_vocab, n, seed)
+
+
+def _warm_up(engine: Engine, settings: EngineSettings, ids: Sequence[int]) -> None:
+    """Have made what is made once: buffers, plans of prompts and of single tokens."""
+    n_prompt = min(settings.n_batch, max(1, settings.n_ctx - _N_WARM_STEPS), len(ids))
+    engine.prefill(Prompt.of_ids(ids[:n_prompt]))
+    for token in ids[:_N_WARM_STEPS]:
+        if engine.n_past < engine.n_ctx:
+            engine.decode(token)
+
+
+def _time_tokens(engine: Engine, case: Case, ids: Sequence[int], n_before: int) -> dict[str, Any]:
+    """The fields of a ``Sample`` that come from computing the prompt and what follows."""
+    n_prompt = n_before + case.n_prompt
+    prompt = Prompt.of_ids(ids[:n_prompt])
+    ttft_s = prefill_s = None
+    gaps_s: list[float] = []
+    watch, before = Watch(), memory.read_counters()
+    if case.n_prompt:
+        start = time.perf_counter()
+        logits = engine.prefill(prompt)
+        prefill_s = time.perf_counter() - start
+        logits.argmax()
+        ttft_s = time.perf_counter() - start
+    between = memory.read_counters()
+    for token in ids[n_prompt : n_prompt + case.n_gen]:
+        start = time.perf_counter()
+        engine.decode(token).argmax()
+        gaps_s.append(time.perf_counter() - start)
+    after, surroundings = memory.read_counters(), watch.stop()
+    return {
+        "ttft_s": ttft_s,
+        "prefill_s": prefill_s,
+        "gaps_s": tuple(gaps_s),
+        "prefill": between.since(before),
+        "decode": after.since(between),
+        **dataclasses.asdict(surroundings),
+    }
+
+
+def main() -> int:
+    """Do the job on standard input; the exit code of the process."""
+    job = Job.from_json(sys.stdin.read())
+    # C libraries may write to standard output: what they write goes to standard error.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+
+    def tell(**message: Any) -> None:  # noqa: ANN401  anything that JSON has
+        channel.write(json.dumps(message) + "\n")
+
+    try:
+        tell(sample=dataclasses.asdict(measure(job, lambda phase: tell(phase=phase))))
+    except (G3nError, MemoryError) as error:
+        known = error if isinstance(error, G3nError) else DoesNotFitError("not enough memory")
+        tell(error=[known.exit_code, known.message, known.hint])
+        return known.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

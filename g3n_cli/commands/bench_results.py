@@ -1,0 +1,90 @@
+"""``g3n bench compare`` and ``history``: results that are there already."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, TypeAlias
+
+import typer
+
+from g3n_cli.bench.choices import TableFormat
+from g3n_cli.errors import G3nError, InputError, UsageError
+
+FilesArgument: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="Results of g3n bench -o json, or numbers from g3n bench history.",
+        show_default=False,
+    ),
+]
+FormatOption: TypeAlias = Annotated[
+    TableFormat, typer.Option("--format", "-o", help="How to write it.")
+]
+
+
+def compare(
+    *,
+    files: FilesArgument,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            show_default=False,
+            help="Exit with 1 if a ratio meets it, such as 'decode_tps < 0.95'; may be given "
+            "several times.",
+        ),
+    ] = None,
+    format: FormatOption = "table",
+) -> None:
+    """Compare results with the first one: figures divided by its figures, case by case."""
+    from g3n_cli.bench.compare import Condition, compare_reports, find_met, make_ratio_table
+    from g3n_cli.bench.files import History, read_report
+    from g3n_cli.bench.formats import format_table
+    from g3n_cli.ui.bench_view import render
+    from g3n_cli.ui.terminal import Terminal
+    from g3n_cli.ui.text import escape_json
+
+    conditions = [Condition.parse(text) for text in fail_if or ()]
+    if len(files) < 2:
+        raise UsageError("there is nothing to compare with", "name two results")
+    paths = [History.of_person().find(text) for text in files]
+    rows = compare_reports([(path.name, read_report(path)) for path in paths])
+    found = [line for condition in conditions for line in find_met(rows, condition)]
+    terminal, table = Terminal.of_process(), make_ratio_table(rows)
+    match format:
+        case "table":
+            terminal.write(render(terminal, [table]))
+        case "md":
+            terminal.write(format_table(table) + "\n")
+        case "json":
+            values = [{"case": row.case, "file": row.source, "ratios": row.ratios} for row in rows]
+            terminal.write(escape_json(json.dumps(values, indent=1)) + "\n")
+    for line in found[:-1]:
+        terminal.note(f"error: {line}")
+    if found:
+        raise G3nError(found[-1])
+
+
+def history(
+    *,
+    number: Annotated[
+        int, typer.Option("--number", "-n", metavar="N", min=1, help="Most runs that are listed.")
+    ] = 20,
+) -> None:
+    """List the runs of this person, the newest first."""
+    from g3n_cli.bench.files import History, read_report
+    from g3n_cli.bench.table import make_history_table
+    from g3n_cli.ui.bench_view import render
+    from g3n_cli.ui.terminal import Terminal
+
+    terminal, reports = Terminal.of_process(), []
+    for index, path in enumerate(History.of_person().list_files()[:number], 1):
+        try:
+            reports.append((index, read_report(path)))
+        except InputError as error:
+            terminal.note(f"warning: {error.message}")
+    if not reports:
+        terminal.note("no run is in the history yet")
+        return
+    terminal.write(render(terminal, [make_history_table(reports)]))

@@ -1,0 +1,251 @@
+"""From the flags of ``g3n bench`` to a plan, and the run itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from g3n_cli.bench.ab import Ab, check_pairs, compare_pairs, interleave, parse_ab
+from g3n_cli.bench.advice import summarize_warnings
+from g3n_cli.bench.case import DEVICES, BenchModel, Case, Sweep
+from g3n_cli.bench.check import check_cases
+from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
+from g3n_cli.bench.environment import describe_environment
+from g3n_cli.bench.files import History, write_report
+from g3n_cli.bench.formats import FILE_FORMATS, format_report
+from g3n_cli.bench.quality import load_sample
+from g3n_cli.bench.result import Report
+from g3n_cli.bench.runner import Plan, Runner, Status
+from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting, parse_words
+from g3n_cli.bench.table import make_figures_table, make_memory_table
+from g3n_cli.bench.tokens import Source
+from g3n_cli.commands.files import read_text
+from g3n_cli.commands.synthetic import find_or_make
+from g3n_cli.config import EngineSettings
+from g3n_cli.errors import G3nError, UsageError
+from g3n_cli.registry.models import read_sizes, resolve
+from g3n_cli.ui import bench_view
+from g3n_cli.ui.bench_view import TextTable
+from g3n_cli.ui.terminal import Terminal
+from g3n_cli.ui.text import escape_json
+
+PRESETS: dict[Preset | None, tuple[str, str, str, int]] = {
+    # -p, -n, -d, -r
+    None: ("512", "64", "0", 5),
+    "quick": ("128", "32", "0", 3),
+    "full": ("128,512,2048", "128", "0,4096", 5),
+    "google": ("1024", "256", "0", 5),
+}
+AB_REPETITIONS = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the flags say; None where one was not given."""
+
+    models: tuple[str, ...]
+    preset: Preset | None
+    n_prompt: str | None
+    n_gen: str | None
+    n_depth: str | None
+    repetitions: int | None
+    ab: str | None
+    settings: Mapping[str, str]
+    devices: str
+    synthetic: str | None
+    is_agreed: bool
+    file: Path | None
+    content: Content
+    is_cold: bool
+    format: Format | None
+    output: Path | None
+
+
+def run_request(request: Request) -> None:
+    """Refuse what cannot be, measure, print."""
+    terminal = Terminal.of_process()
+    kind = choose_file_format(request)
+    ab = parse_ab(request.ab) if request.ab else None
+    source = Source(
+        request.content, load_sample() if request.file is None else read_text(request.file)
+    )
+    cases = make_cases(request, ab, terminal)
+    check_cases(cases)
+    Session(request, ab, kind, terminal).run(make_plan(request, cases, source))
+
+
+def make_plan(request: Request, cases: Sequence[Case], source: Source) -> Plan:
+    """The plan of a request.
+
+    Raises:
+        UsageError: too few repetitions to compare.
+    """
+    usual = AB_REPETITIONS if request.ab and not request.preset else PRESETS[request.preset][3]
+    repetitions = request.repetitions or usual
+    if request.ab:
+        check_pairs(repetitions)
+    return Plan(tuple(cases), repetitions, source, request.is_cold)
+
+
+def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Case, ...]:
+    """All cases; those of ``--ab`` in pairs.
+
+    Raises:
+        UsageError: a value that makes no sense.
+    """
+    if ab is None:
+        return tuple(_make_sweep(request, terminal).expand())
+    if ab.setting == "model":
+        if request.models or request.synthetic:
+            raise UsageError("--ab model=A,B names the models", "leave -m and --synthetic out")
+        sides = [replace(request, models=(name,)) for name in (ab.a, ab.b)]
+    elif ab.setting in request.settings:
+        raise UsageError(f"--{ab.setting} and --ab {ab.setting} contradict each other")
+    else:
+        settings = request.settings
+        sides = [
+            replace(request, settings={**settings, ab.setting: value}) for value in (ab.a, ab.b)
+        ]
+    a, b = (_make_sweep(side, terminal).expand() for side in sides)
+    return interleave(a, b)
+
+
+def choose_file_format(request: Request) -> FileFormat:
+    """In which format ``--output`` is written.
+
+    Raises:
+        UsageError: nothing tells.
+    """
+    output = request.output
+    wanted = request.format or (output.suffix.removeprefix(".") if output else "json")
+    kind = next((each for each in FILE_FORMATS if each == wanted), None)
+    if kind is not None:
+        return kind
+    if output is None:
+        return "json"
+    raise UsageError(
+        f"--output {output} has no format", f"end it in .{', .'.join(FILE_FORMATS)}, or give -o"
+    )
+
+
+def _make_sweep(request: Request, terminal: Terminal) -> Sweep:
+    n_prompt, n_gen, n_depth, _ = PRESETS[request.preset]
+    devices = parse_words(request.devices, "--device")
+    for device in devices:
+        if device not in DEVICES:
+            known = ", ".join(DEVICES)
+            raise UsageError(f"--device {device} is none that g3n runs on", f"there is {known}")
+    parsed = [(name, parse_setting(name, text)) for name, text in request.settings.items()]
+    return Sweep(
+        n_prompt=parse_numbers(_choose(request.n_prompt, n_prompt), "-p"),
+        n_gen=parse_numbers(_choose(request.n_gen, n_gen), "-n"),
+        n_depth=parse_numbers(_choose(request.n_depth, n_depth), "-d"),
+        base=EngineSettings(named_sizes=read_sizes()),
+        varied={SETTINGS[name]: values for name, values in parsed},
+        devices=devices,
+        models=_find_models(request, terminal),
+    )
+
+
+def _choose(given: str | None, usual: str) -> str:
+    return usual if given is None else given
+
+
+def _find_models(request: Request, terminal: Terminal) -> list[BenchModel]:
+    """Models by names that differ: a file's stem, or where two are alike all that was typed."""
+    wanted: tuple[str | None, ...] = request.models
+    if not wanted and not request.synthetic:
+        wanted = (os.environ.get("G3N_MODEL") or None,)
+    specs = [(text, resolve(text)) for text in wanted]
+    stems = [spec.name for _, spec in specs]
+    models = [
+        BenchModel(spec.name if stems.count(spec.name) == 1 else str(text), spec.path)
+        for text, spec in specs
+    ]
+    if request.synthetic:
+        models.append(find_or_make(request.synthetic, terminal, is_agreed=request.is_agreed))
+    return models
+
+
+class Session:
+    """One run at a terminal.
+
+    Args:
+        request: What was asked for.
+        ab: What is compared, if anything.
+        kind: Of the output file.
+        terminal: Where things are shown.
+    """
+
+    def __init__(
+        self, request: Request, ab: Ab | None, kind: FileFormat, terminal: Terminal
+    ) -> None:
+        self._request, self._ab, self._kind = request, ab, kind
+        self._terminal = terminal
+        self._view = bench_view.BenchView(terminal)
+        self._table: TextTable | None = None
+
+    def run(self, plan: Plan) -> None:
+        """Run the plan; whatever ends it, what has been measured is written and printed."""
+        models = dict.fromkeys(case.model for case in plan.cases)
+        self._environment = describe_environment(models)
+        self._runner = Runner(plan, self._take_sample, self._show)
+        self._write_output()
+        try:
+            with self._view:
+                self._runner.run()
+        finally:
+            self._finish()
+
+    @property
+    def report(self) -> Report:
+        """What has been measured so far."""
+        results = self._runner.results
+        comparisons = tuple(compare_pairs(self._ab, results)) if self._ab else ()
+        return Report(self._environment, results, comparisons)
+
+    def _take_sample(self) -> None:
+        self._write_output()
+        self._table = make_figures_table(self._runner.results)
+
+    def _write_output(self) -> None:
+        if self._request.output:
+            write_report(self.report, self._request.output, self._kind)
+
+    def _show(self, status: Status) -> None:
+        if not self._view.is_live:
+            return
+        left = "" if status.left_s is None else f", {format_left(status.left_s)} left"
+        line = (
+            f"{status.n_done} of {status.n_total}: {status.case.label},"
+            f" repetition {status.repetition}, {status.phase}{left}"
+        )
+        self._view.update(self._table, status.n_done / status.n_total, line)
+
+    def _finish(self) -> None:
+        report, terminal = self.report, self._terminal
+        if not report.cases:
+            return
+        kind = self._request.format or "table"
+        if kind == "table" or self._request.output:
+            tables = [make_figures_table(report.cases), make_memory_table(report.cases)]
+            terminal.write(bench_view.render(terminal, tables))
+            for each in report.comparisons:
+                terminal.write(f"{each.label}: {each.sentence}\n")
+        else:
+            terminal.write(escape_json(format_report(report, kind)))
+        for line in summarize_warnings(report.cases):
+            terminal.note(line)
+        try:
+            History.of_person().save(report)
+        except (OSError, G3nError) as error:
+            terminal.note(f"warning: this run is not in the history: {error}")
+
+
+def format_left(seconds: float) -> str:
+    """A time to wait, roughly."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

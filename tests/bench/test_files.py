@@ -1,0 +1,64 @@
+import os
+import threading
+
+import pytest
+
+from g3n_cli.bench.files import History, read_report, write_report
+from g3n_cli.errors import ExitCode, G3nError, InputError, UsageError
+from tests.bench.samples import make_report, make_result
+
+REPORT = make_report()
+
+
+def test_a_report_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "r.json"
+    write_report(make_report(make_result(n_depth=5)), path, "json")
+    write_report(REPORT, path, "json")
+    assert read_report(path) == REPORT
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "target.json")
+    write_report(REPORT, tmp_path / "link.json", "json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert read_report(tmp_path / "target.json") == REPORT
+
+
+def test_a_pipe_is_written_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    write_report(REPORT, pipe, "md")
+    reader.join()
+    assert read[0].startswith("Some CPU")
+    assert pipe.is_fifo()
+
+
+def test_a_full_disk_is_a_failure_and_a_missing_folder_a_mistake(tmp_path):
+    with pytest.raises(G3nError, match="No space left") as full:
+        write_report(REPORT, type(tmp_path)("/dev/full"), "json")
+    assert full.value.exit_code == ExitCode.FAILURE
+    for path in (tmp_path / "none" / "r.json", tmp_path):
+        with pytest.raises(UsageError, match="cannot write"):
+            write_report(REPORT, path, "json")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"{}"])
+def test_what_is_no_report_is_refused(tmp_path, content):
+    path = tmp_path / "r.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"r\.json"):
+        read_report(path)
+
+
+def test_history_keeps_runs_in_order(tmp_path):
+    history = History(tmp_path / "made" / "bench")
+    assert history.list_files() == []
+    first = history.save(REPORT)
+    assert history.list_files() == [first]
+    assert read_report(first) == REPORT
+    assert "2026-11-25T000000" in first.name

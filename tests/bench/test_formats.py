@@ -1,0 +1,70 @@
+import csv
+import io
+import json
+import sqlite3
+
+import pytest
+
+from g3n_cli.bench.formats import FILE_FORMATS, format_report
+from g3n_cli.bench.result import FIGURES, Comparison, Report
+from tests.bench.samples import make_report, make_result, make_sample
+
+COMPARISON = Comparison("pp8", "kv", "f16", "q8_0", "ttft_s", 1.2, 1.1, 1.3, 5, "f16 is slower")
+REPORT = make_report(
+    make_result(kv="f16", warnings=("it's noisy: rest",)),
+    make_result(make_sample(None), kv="q8_0", n_prompt=0, model='a "b", c'),
+    comparisons=[COMPARISON],
+)
+
+
+@pytest.mark.parametrize("kind", FILE_FORMATS)
+def test_every_format_tells_of_nothing_measured_yet(kind):
+    report = Report(REPORT.environment, ())
+    text = format_report(report, kind)
+    assert text == "" or text.endswith("\n")
+
+
+def test_json_is_the_report():
+    text = format_report(REPORT, "json")
+    assert Report.parse(text, "x") == REPORT
+    assert list(json.loads(text)) == ["schema", "environment", "cases", "comparisons"]
+
+
+def test_lines_of_jsonl_stand_alone():
+    lines = [json.loads(line) for line in format_report(REPORT, "jsonl").splitlines()]
+    assert [line["model"] for line in lines] == ["tiny", 'a "b", c']
+    for line in lines:
+        assert line["schema"] == 1
+        assert line["environment"]["cpu"] == "Some CPU"
+        assert len(line["samples"]) == 1
+
+
+def test_csv_has_every_figure_and_setting():
+    rows = list(csv.DictReader(io.StringIO(format_report(REPORT, "csv"))))
+    assert {"label", "model", "kv", "n_threads", *(f.name for f in FIGURES)} <= rows[0].keys()
+    assert [row["kv"] for row in rows] == ["f16", "q8_0"]
+    assert float(rows[0]["ttft_s"]) == 0.5
+    assert (rows[1]["ttft_s"], rows[1]["model"]) == ("", 'a "b", c')
+
+
+def test_sql_makes_a_table_and_can_be_run_again():
+    base = sqlite3.connect(":memory:")
+    for _ in range(2):
+        base.executescript(format_report(REPORT, "sql"))
+    rows = base.execute("SELECT kv, ttft_s, warnings FROM g3n_bench").fetchall()
+    assert rows == [("f16", 0.5, "it's noisy: rest"), ("q8_0", None, "")] * 2
+    base.close()
+
+
+def test_markdown_has_tables_outcomes_and_warnings():
+    text = format_report(REPORT, "md")
+    assert "Some CPU, 2 cores" in text
+    assert "| case | model | kv | TTFT |" in text
+    assert "| pp8+tg3 | tiny | f16 | 500 ms |" in text
+    assert "- pp8: f16 is slower" in text
+    assert "- pp8+tg3 model=tiny kv=f16: it's noisy: rest" in text
+
+
+def test_markdown_escapes_what_would_end_a_cell():
+    text = format_report(make_report(make_result(model="a|b"), make_result(model="c")), "md")
+    assert "| a\\|b |" in text

@@ -1,0 +1,104 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from g3n_cli.bench.case import BenchModel, Case
+from g3n_cli.bench.runner import run_process
+from g3n_cli.bench.tokens import Source
+from g3n_cli.bench.worker import Job, measure
+from g3n_cli.config import EngineSettings
+from g3n_cli.errors import UsageError
+from g3n_cli.registry.models import read_sizes
+from tests.model_files import SMALL8
+from tests.oracle import find_case
+from tests.tiny_llama import make_llama
+
+TEXT = Source("text", "A short text. It has two sentences.")
+MAT12 = BenchModel("mat12", find_case("mat12", "q8_0").path)
+SETTINGS = EngineSettings(n_threads=1, n_batch=16, named_sizes=read_sizes())
+
+
+def run(*counts, model=MAT12, settings=SETTINGS, source=TEXT, is_cold=False):
+    phases = []
+    job = Job(Case(model, *counts, settings), source, 0, is_cold)
+    return measure(Job.from_json(job.to_json()), phases.append), phases
+
+
+def test_prompt_and_gaps_are_timed_apart():
+    sample, phases = run(24, 5, 0)
+    assert 0 < sample.prefill_s <= sample.ttft_s
+    assert len(sample.gaps_s) == 5
+    assert min(sample.gaps_s) > 0
+    assert phases == ["loading", "warming up", "measuring"]
+
+
+def test_depth_is_read_before_and_not_measured():
+    sample, phases = run(8, 2, 300)
+    assert phases[2:] == ["reading what is there before", "measuring"]
+    assert len(sample.gaps_s) == 2
+
+
+@pytest.mark.parametrize("counts", [(0, 4, 0), (0, 4, 20)])
+def test_without_a_prompt_only_gaps_are_measured(counts):
+    sample, _ = run(*counts)
+    assert (sample.ttft_s, sample.prefill_s, len(sample.gaps_s)) == (None, None, 4)
+
+
+@pytest.mark.parametrize("counts", [(1, 0, 0), (24, 0, 0), (16, 0, 8)])
+def test_without_tokens_to_decode_only_the_prompt_is_measured(counts):
+    sample, _ = run(*counts)
+    assert sample.ttft_s > 0
+    assert sample.gaps_s == ()
+
+
+def test_nothing_is_computed_before_a_cold_measurement():
+    _, phases = run(8, 2, 0, is_cold=True)
+    assert phases == ["loading", "measuring"]
+
+
+@pytest.mark.parametrize("ple", ["disk", "ram"])
+def test_the_ledger_of_a_gemma3n_names_its_parts(ple):
+    case = Case(MAT12, 24, 5, 0, EngineSettings(n_threads=1, ple=ple))
+    sample = run_process(Job(case, TEXT, 0), lambda _phase: None)
+    parts = sample.ledger.parts
+    assert sum(parts.values()) == sample.ledger.rss_bytes
+    for part in ("weights", "kv", "compute", "ple", "python", "libraries"):
+        assert parts[part] > 0, part
+    assert parts["other"] > -0.01 * sample.ledger.rss_bytes
+
+
+def test_another_architecture_is_measured_on_llama_cpp(tmp_path):
+    model = BenchModel("llama", make_llama().write(tmp_path / "model.gguf"))
+    sample, _ = run(9, 3, 5, model=model, source=Source("random"))
+    assert sample.ttft_s > 0
+    assert len(sample.gaps_s) == 3
+    assert sum(sample.ledger.parts.values()) == sample.ledger.rss_bytes
+
+
+def test_a_setting_the_model_does_not_have_is_refused():
+    with pytest.raises(UsageError, match="no size"):
+        run(4, 4, 0, settings=EngineSettings(size="huge"))
+
+
+def start_worker(job):
+    command = [sys.executable, "-m", "g3n_cli.bench.worker"]
+    done = subprocess.run(command, input=job.encode(), capture_output=True, check=False)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_process_tells_phases_and_at_last_its_sample():
+    case = Case(BenchModel("small", SMALL8), 4, 2, 0, SETTINGS)
+    code, messages = start_worker(Job(case, TEXT, 1).to_json())
+    assert code == 0
+    assert [list(message) for message in messages] == [["phase"]] * 3 + [["sample"]]
+    assert len(messages[-1]["sample"]["gaps_s"]) == 2
+
+
+def test_the_process_tells_why_it_cannot_measure(tmp_path):
+    case = Case(BenchModel("none", tmp_path / "none.gguf"), 4, 2, 0, SETTINGS)
+    code, messages = start_worker(Job(case, TEXT, 1).to_json())
+    assert code == 3
+    assert messages[-1]["error"][0] == 3
+    assert "none.gguf" in messages[-1]["error"][1]

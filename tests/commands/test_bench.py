@@ -1,0 +1,214 @@
+import contextlib
+import json
+import os
+import re
+import signal
+import time
+
+import pexpect
+import pytest
+
+from tests.model_files import SMALL8
+from tests.oracle import find_case
+from tests.program import COMMAND, ROOT, assert_fails, make_environment
+
+MAT12 = find_case("mat12", "q8_0").path
+TINY = ("bench", "-m", SMALL8, "-t", "1")
+SHORT = ("-p", "8", "-n", "3", "-r", "1")
+PATIENCE_S = 60
+
+
+def bench_json(g3n, *arguments, **changes):
+    done = g3n.run(*TINY, *arguments, "-o", "json", **changes)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def test_json_is_one_object_in_the_documented_form(g3n):
+    found = bench_json(g3n, "-p", "8,12", "-n", "3", "-d", "0,16", "-r", "2")
+    assert list(found) == ["schema", "environment", "cases", "comparisons"]
+    assert [case["label"] for case in found["cases"]] == [
+        "pp8+tg3",
+        "pp12+tg3",
+        "pp8+tg3 @ d16",
+        "pp12+tg3 @ d16",
+    ]
+    for case in found["cases"]:
+        assert (case["model"], case["device"], case["repetitions"]) == (SMALL8.stem, "cpu", 2)
+        assert len(case["samples"]) == 2
+        for name in ("ttft_s", "prefill_tps", "decode_tps", "peak_rss_bytes", "steady_rss_bytes"):
+            assert case[name] > 0
+        gaps = [case[f"itl_p{percent}_s"] for percent in (50, 90, 95, 99)]
+        assert gaps == sorted(gaps)
+    assert found["environment"]["models"][SMALL8.stem]["bytes"] == SMALL8.stat().st_size
+
+
+def test_labels_without_a_prompt_or_an_answer(g3n):
+    assert bench_json(g3n, "-p", "8", "-n", "0", "-r", "1")["cases"][0]["label"] == "pp8"
+    (case,) = bench_json(g3n, "-p", "0", "-n", "3", "-d", "8", "-r", "1")["cases"]
+    assert (case["label"], case["ttft_s"]) == ("tg3 @ d8", None)
+
+
+def test_settings_are_swept_and_recorded(g3n):
+    cases = bench_json(g3n, *SHORT, "--prefill", "skip,full", "--ple", "disk,ram")["cases"]
+    found = [(case["settings"]["prefill"], case["settings"]["ple"]) for case in cases]
+    assert sorted(found) == [("full", "disk"), ("full", "ram"), ("skip", "disk"), ("skip", "ram")]
+    assert cases[0]["settings"]["n_threads"] == 1
+
+
+def test_sizes_may_be_widths_which_have_commas(g3n):
+    widths = "128*6,256*6"
+    done = g3n.run("bench", "-m", MAT12, *SHORT, "-t", "1", "--size", widths, "-o", "json")
+    (case,) = json.loads(done.stdout)["cases"]
+    assert case["settings"]["size"] == widths
+
+
+def test_the_table_goes_to_stdout_and_warnings_to_stderr(g3n):
+    done = g3n.run(*TINY, *SHORT)
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].split()[:2] == ["case", "TTFT"]
+    assert lines[2].startswith("pp8+tg3")
+    assert "\x1b" not in done.stdout.decode()
+    kinds = {line.partition(":")[0] for line in done.stderr.decode().splitlines()}
+    assert kinds <= {"warning", "hint"}
+
+
+def test_a_file_is_written_in_the_format_of_its_name(g3n):
+    out = g3n.home / "r.csv"
+    done = g3n.run(*TINY, *SHORT, "--output", out)
+    assert done.returncode == 0
+    assert out.read_text().startswith("time,cpu,")
+    assert done.stdout.decode().startswith("case")
+    assert os.listdir(g3n.home / "data" / "g3n" / "bench")
+
+
+def test_ab_says_what_differs_with_its_interval(g3n):
+    counts = ("-p", "8", "-n", "3", "-r", "5")
+    found = bench_json(g3n, *counts, "--ab", "ple=disk,ram")
+    assert [case["settings"]["ple"] for case in found["cases"]] == ["disk", "ram"]
+    figures = {each["figure"]: each for each in found["comparisons"]}
+    assert list(figures) == ["ttft_s", "decode_tps", "peak_rss_bytes"]
+    for each in figures.values():
+        assert each["low"] <= each["ratio"] <= each["high"]
+        assert (each["a"], each["b"], each["n_pairs"]) == ("disk", "ram", 5)
+        assert "95 % CI" in each["sentence"]
+
+
+def test_two_models_can_be_compared(g3n):
+    flags = ("-p", "8", "-n", "0", "-r", "5", "-t", "1", "--ab", f"model={SMALL8},{MAT12}")
+    done = g3n.run("bench", *flags)
+    assert done.returncode == 0, done.stderr.decode()
+    last = done.stdout.decode().splitlines()[-2]
+    assert re.match(r"pp8: first token: .*5 pairs\)$", last)
+
+
+def test_a_cold_run_drops_the_file_first(g3n):
+    (g3n.home / "cold.gguf").write_bytes(SMALL8.read_bytes())
+    flags = ("-m", g3n.home / "cold.gguf", "-t", "1", "--cold")
+    done = g3n.run("bench", *flags, *SHORT, "-o", "json")
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_environment_and_the_configuration_choose_too(g3n):
+    config = g3n.home / "config.toml"
+    config.write_text('[bench]\nn-prompt = "5"\nn-gen = "2"\nrepetitions = 1\nthreads = "1"\n')
+    changes = {"G3N_CONFIG": str(config), "G3N_MODEL": str(SMALL8)}
+    done = g3n.run("bench", "-o", "json", **changes)
+    (case,) = json.loads(done.stdout)["cases"]
+    assert (case["label"], case["model"]) == ("pp5+tg2", SMALL8.stem)
+
+
+def test_a_synthetic_model_is_made_once(g3n):
+    flags = ("bench", "--synthetic", "tiny:q8_0", "-t", "1", *SHORT, "-o", "json")
+    for _ in range(2):
+        (case,) = json.loads(g3n.run(*flags).stdout)["cases"]
+        assert case["model"] == "tiny-q8_0"
+    folder = g3n.home / "cache" / "g3n" / "synthetic"
+    assert os.listdir(folder) == ["tiny-q8_0.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "part"),
+    [
+        (("-p", "x"), 2, "-p 'x'"),
+        (("-p", "0", "-n", "0"), 2, "nothing to measure"),
+        (("-p", "999999"), 2, "tokens"),
+        (("-r", "0"), 2, "'--repetitions'"),
+        (("--kv", "f16,q9"), 2, "--kv"),
+        (("--device", "gpu"), 2, "--device gpu"),
+        (("--size", "huge"), 2, "no size"),
+        (("--preset", "slow"), 2, "--preset"),
+        (("-o", "xml"), 2, "--format"),
+        (("--ab", "colour=red,green"), 2, "no setting 'colour'"),
+        (("--ab", "kv=f16,q9"), 2, "--kv"),
+        (("--ab", "kv=f16,q8_0", "-r", "2"), 2, "at least 5"),
+        (("--ab", "kv=f16,q8_0", "--kv", "f16"), 2, "contradict"),
+        (("--ab", "model=a,b"), 2, "names the models"),
+        (("--synthetic", "e9b"), 2, "no shape"),
+        (("--synthetic", "e4b"), 2, "GB"),
+        (("--file", "none.txt"), 4, "none.txt"),
+        (("--output", "none/r.json"), 2, "none/r.json"),
+        (("--output", "r.doc"), 2, "no format"),
+        (("--output", "/dev/full", "-o", "json"), 1, "No space left"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(g3n, flags, code, part):
+    assert_fails(g3n.run(*TINY, *flags), code, part)
+
+
+def test_a_missing_model_is_refused(g3n):
+    assert_fails(g3n.run("bench", "-m", "none"), 3, "none")
+
+
+def test_a_full_disk_behind_stdout_is_told(g3n):
+    with open("/dev/full", "w") as full, g3n.start(*TINY, *SHORT, stdout=full) as process:
+        _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert b"error: No space left" in errors
+
+
+def wait_for_cases(path, n_samples):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            cases = json.loads(path.read_text())["cases"]
+            if sum(case["repetitions"] for case in cases) >= n_samples:
+                return
+        time.sleep(0.05)
+    raise AssertionError("nothing is measured")
+
+
+@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_a_valid_file_and_prints_what_there_is(g3n, signal_, code):
+    out = g3n.home / "r.json"
+    with g3n.start(*TINY, "-p", "8,16", "-n", "3", "-r", "500", "--output", out) as process:
+        wait_for_cases(out, 3)
+        process.send_signal(signal_)
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == code
+    cases = json.loads(out.read_text())["cases"]
+    assert [case["label"] for case in cases] == ["pp8+tg3", "pp16+tg3"]
+    assert all(len(case["samples"]) == case["repetitions"] > 0 for case in cases)
+    assert printed.decode().splitlines()[2].startswith("pp8+tg3")
+
+
+# From Python 3.12 on; what pexpect forks becomes another program at once.
+@pytest.mark.filterwarnings("ignore:.*forkpty:DeprecationWarning")
+def test_at_a_terminal_progress_is_shown_and_ctrl_c_ends_it(tmp_path):
+    arguments = ["bench", "-m", str(SMALL8), "-t", "1", "-p", "8", "-n", "3", "-r", "500"]
+    child = pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], *arguments],
+        cwd=str(ROOT),
+        env=make_environment(tmp_path),
+        dimensions=(30, 100),
+        encoding="utf-8",
+        timeout=PATIENCE_S,
+    )
+    with contextlib.closing(child):
+        child.expect(r"[23] of 500: pp8\+tg3, repetition [34], \w+.* left")
+        child.sendintr()
+        child.expect("peak running")
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert child.exitstatus == 130

@@ -1,0 +1,67 @@
+import json
+
+import pytest
+
+from g3n_cli.bench.files import History, write_report
+from tests.bench.samples import make_report, make_result, make_sample
+from tests.program import assert_fails
+
+
+@pytest.fixture
+def files(g3n):
+    paths = [g3n.home / name for name in ("a.json", "b.json")]
+    for path, gap in zip(paths, (0.1, 0.12), strict=True):
+        report = make_report(make_result(make_sample(0.5, (gap,))), make_result(n_depth=64))
+        write_report(report, path, "json")
+    return paths
+
+
+def test_ratios_are_printed(g3n, files):
+    done = g3n.run("bench", "compare", *files)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().splitlines()[2].split()[:4] == [
+        "pp8+tg3",
+        "1.00x",
+        "1.00x",
+        "0.83x",
+    ]
+    rows = json.loads(g3n.run("bench", "compare", *files, "-o", "json").stdout)
+    assert rows[0]["ratios"]["decode_tps"] == pytest.approx(0.1 / 0.12)
+    assert g3n.run("bench", "compare", *files, "-o", "md").stdout.startswith(b"| case | TTFT |")
+
+
+def test_a_condition_that_is_met_fails_and_still_prints(g3n, files):
+    done = g3n.run("bench", "compare", *files, "--fail-if", "decode_tps < 0.95")
+    assert done.returncode == 1
+    assert done.stdout.decode().startswith("case")
+    (line,) = done.stderr.decode().splitlines()
+    assert line == "error: pp8+tg3: decode_tps of b.json is 0.833 of the first"
+    assert g3n.run("bench", "compare", *files, "--fail-if", "decode_tps < 0.8").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (["a.json"], 2, "nothing to compare"),
+        (["a.json", "none.json"], 4, "none.json"),
+        (["a.json", "7"], 4, "no run 7"),
+        (["a.json", "b.json", "--fail-if", "speed < 1"], 2, "speed"),
+        (["a.json", "b.json", "-o", "csv"], 2, "--format"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(g3n, files, arguments, code, part):
+    places = [str(files[0].parent / x) if x.endswith(".json") else x for x in arguments]
+    assert_fails(g3n.run("bench", "compare", *places), code, part)
+
+
+def test_history_lists_runs_that_compare_finds_by_number(g3n):
+    assert b"no run" in g3n.run("bench", "history").stderr
+    history = History(g3n.home / "data" / "g3n" / "bench")
+    history.save(make_report(make_result(n_prompt=16), make_result(n_prompt=32)))
+    (history.folder / "0000.json").write_text("{}")
+    done = g3n.run("bench", "history")
+    lines = done.stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["1", "1"]
+    assert "2026-11-25 00:00:00" in lines[2]
+    assert b"0000.json" in done.stderr
+    assert g3n.run("bench", "compare", "1", "1").returncode == 0
