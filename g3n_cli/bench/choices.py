@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 Content = Literal["text", "random"]
-FileFormat = Literal["md", "json", "jsonl", "csv", "sql"]
-Format = Literal["table", "md", "json", "jsonl", "csv", "sql"]
+FileFormat = Literal["md", "json", "jsonl", "csv", "sql", "html"]
+Format = Literal["table", "md", "json", "jsonl", "csv", "sql", "html"]
 TableFormat = Literal["table", "md", "json"]
 Preset = Literal["quick", "full", "google"]

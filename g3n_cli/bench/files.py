@@ -15,27 +15,31 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 def write_report(report: Report, path: Path, kind: FileFormat) -> None:
-    """Write a report so that an interruption leaves either the old file or the new.
+    """Write a report; see ``write_file``."""
+    write_file(path, format_report(report, kind).encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file so that an interruption leaves either the old one or the new.
 
     Raises:
         UsageError: the file cannot be written.
         G3nError: the disk is full or fails.
     """
-    text = format_report(report, kind)
     try:
         if path.exists() and not path.is_file():  # a device or a pipe, not to be replaced
-            path.write_text(text, "utf-8")
+            path.write_bytes(content)
             return
         target = path.resolve()  # of a link, what it points to is replaced
         part = target.with_name(target.name + ".part")
         try:
-            part.write_text(text, "utf-8")
+            part.write_bytes(content)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        kind_of_error = G3nError if error.errno in _FULL else UsageError
-        raise kind_of_error(f"cannot write {path}: {error.strerror}") from error
+        kind = G3nError if error.errno in _FULL else UsageError
+        raise kind(f"cannot write {path}: {error.strerror}") from error
 
 
 def read_report(path: Path) -> Report:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from g3n_cli.bench.choices import FileFormat
+from g3n_cli.bench.html import format_html
 from g3n_cli.bench.result import FIGURES, SCHEMA, Report
 from g3n_cli.bench.table import (
     Table,
+    describe_machine,
     make_figures_table,
     make_memory_table,
     name_cases,
@@ -41,19 +43,6 @@ def format_markdown(report: Report) -> str:
         for line in case.warnings
     ]
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
-
-
-def describe_machine(environment: dict[str, Any]) -> str:
-    """One line; what an older or newer version has not recorded is left out."""
-    parts = [
-        str(environment.get("cpu", "")),
-        f"{environment['cores']} cores" if "cores" in environment else "",
-        f"{environment['memory_bytes'] / 1e9:.0f} GB" if "memory_bytes" in environment else "",
-        f"g3n {environment['g3n']}" if "g3n" in environment else "",
-        f"ggml {environment['ggml']}" if "ggml" in environment else "",
-        str(environment.get("time", "")),
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def format_table(table: Table) -> str:
@@ -137,4 +126,5 @@ _WRITERS: dict[FileFormat, Callable[[Report], str]] = {
     "jsonl": _format_jsonl,
     "csv": _format_csv,
     "sql": _format_sql,
+    "html": format_html,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from g3n_cli.bench.case import find_varied
 from g3n_cli.bench.memory import PARTS
@@ -76,6 +77,19 @@ def make_history_table(reports: Sequence[tuple[int, Report]]) -> Table:
             rows.append((str(number), moment, result.model, name, *cells))
     titles = [figure.title for figure in FIGURES if figure.name in _IN_HISTORY]
     return Table(("run", "time", "model", "case", *titles), tuple(rows), 4, ("peak RSS", "time"))
+
+
+def describe_machine(environment: dict[str, Any]) -> str:
+    """One line; what an older or newer version has not recorded is left out."""
+    parts = [
+        str(environment.get("cpu", "")),
+        f"{environment['cores']} cores" if "cores" in environment else "",
+        f"{environment['memory_bytes'] / 1e9:.0f} GB" if "memory_bytes" in environment else "",
+        f"g3n {environment['g3n']}" if "g3n" in environment else "",
+        f"ggml {environment['ggml']}" if "ggml" in environment else "",
+        str(environment.get("time", "")),
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def name_cases(results: Sequence[CaseResult]) -> list[str]:

@@ -22,6 +22,7 @@ each time in a process of its own, in turn with the others. docs/bench.md define
 app = typer.Typer(help=HELP, rich_markup_mode=None)
 app.command()(bench_results.compare)
 app.command()(bench_results.history)
+app.command()(bench_results.plot)
 
 
 @app.callback(invoke_without_command=True, help=HELP)
@@ -50,6 +51,7 @@ def bench(  # noqa: PLR0913  one parameter for each flag
     cold: options.ColdOption = False,
     format: options.FormatOption = None,
     output: options.OutputOption = None,
+    plot: options.PlotOption = False,
 ) -> None:
     """Measure a model: first token, prefill, decoding, latencies, memory."""
     if context.invoked_subcommand is not None:
@@ -83,5 +85,6 @@ def bench(  # noqa: PLR0913  one parameter for each flag
             is_cold=cold,
             format=format,
             output=output,
+            is_plotted=plot,
         )
     )

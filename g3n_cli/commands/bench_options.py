@@ -184,6 +184,9 @@ FormatOption: TypeAlias = Annotated[
         help="How to write the result.",
     ),
 ]
+PlotOption: TypeAlias = Annotated[
+    bool, typer.Option("--plot", help="Draw charts in the terminal below the table.")
+]
 OutputOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(

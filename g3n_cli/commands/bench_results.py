@@ -1,8 +1,9 @@
-"""``g3n bench compare`` and ``history``: results that are there already."""
+"""``g3n bench compare``, ``history`` and ``plot``: results that are there already."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -88,3 +89,39 @@ def history(
         terminal.note("no run is in the history yet")
         return
     terminal.write(render(terminal, [make_history_table(reports)]))
+
+
+def plot(
+    *,
+    files: FilesArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            show_default="the terminal",
+            help="A picture to write, .svg or .png.",
+        ),
+    ] = None,
+) -> None:
+    """Draw results: speed over depth, first token over prompt length, memory, speed by memory."""
+    from g3n_cli.bench.charts import make_charts
+    from g3n_cli.bench.draw import draw_png, draw_svg
+    from g3n_cli.bench.files import History, read_report, write_file
+    from g3n_cli.ui import plot as terminal_plot
+    from g3n_cli.ui.terminal import Terminal
+
+    if output and output.suffix not in (".svg", ".png"):
+        raise UsageError(f"--output {output} is neither .svg nor .png")
+    paths = [History.of_person().find(text) for text in files]
+    charts = make_charts([(path.stem, read_report(path)) for path in paths])
+    if not charts:
+        raise InputError("there is nothing to draw", "curves want two depths or prompt lengths")
+    if output is None:
+        terminal = Terminal.of_process()
+        terminal.write("\n".join(terminal_plot.plot(chart, terminal) for chart in charts))
+    elif output.suffix == ".svg":
+        write_file(output, draw_svg(charts).encode())
+    else:
+        write_file(output, draw_png(charts))

@@ -10,6 +10,7 @@ from pathlib import Path
 from g3n_cli.bench.ab import Ab, check_pairs, compare_pairs, interleave, parse_ab
 from g3n_cli.bench.advice import summarize_warnings
 from g3n_cli.bench.case import DEVICES, BenchModel, Case, Sweep
+from g3n_cli.bench.charts import make_charts
 from g3n_cli.bench.check import check_cases
 from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
 from g3n_cli.bench.environment import describe_environment
@@ -28,6 +29,7 @@ from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.registry.models import read_sizes, resolve
 from g3n_cli.ui import bench_view
 from g3n_cli.ui.bench_view import TextTable
+from g3n_cli.ui.plot import plot
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import escape_json
 
@@ -61,6 +63,7 @@ class Request:
     is_cold: bool
     format: Format | None
     output: Path | None
+    is_plotted: bool
 
 
 def run_request(request: Request) -> None:
@@ -234,6 +237,9 @@ class Session:
             terminal.write(bench_view.render(terminal, tables))
             for each in report.comparisons:
                 terminal.write(f"{each.label}: {each.sentence}\n")
+            if self._request.is_plotted:
+                for chart in make_charts([("", report)]):
+                    terminal.write("\n" + plot(chart, terminal))
         else:
             terminal.write(escape_json(format_report(report, kind)))
         for line in summarize_warnings(report.cases):

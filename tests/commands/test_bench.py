@@ -73,6 +73,11 @@ def test_the_table_goes_to_stdout_and_warnings_to_stderr(g3n):
     assert kinds <= {"warning", "hint"}
 
 
+def test_charts_stand_below_the_table_if_asked_for(g3n):
+    done = g3n.run(*TINY, "-p", "8,16", "-n", "2", "-r", "1", "--plot")
+    assert "\nFirst token over prompt length (s)\n" in done.stdout.decode()
+
+
 def test_a_file_is_written_in_the_format_of_its_name(g3n):
     out = g3n.home / "r.csv"
     done = g3n.run(*TINY, *SHORT, "--output", out)

@@ -65,3 +65,30 @@ def test_history_lists_runs_that_compare_finds_by_number(g3n):
     assert "2026-11-25 00:00:00" in lines[2]
     assert b"0000.json" in done.stderr
     assert g3n.run("bench", "compare", "1", "1").returncode == 0
+
+
+def test_results_are_drawn_into_files_and_the_terminal(g3n, files):
+    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        out = g3n.home / f"out.{kind}"
+        done = g3n.run("bench", "plot", *files, "-o", out)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert out.read_bytes().startswith(start)
+    done = g3n.run("bench", "plot", *files)
+    assert done.stdout.decode().startswith("Decoding over depth (tokens/s)")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "part"),
+    [
+        (("-o", "out.pdf"), 2, "neither"),
+        (("-o", "none/out.svg"), 2, "cannot write"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused(g3n, files, flags, code, part):
+    assert_fails(g3n.run("bench", "plot", *files, *flags), code, part)
+
+
+def test_a_result_without_a_curve_is_refused(g3n):
+    path = g3n.home / "one.json"
+    write_report(make_report(make_result()), path, "json")
+    assert_fails(g3n.run("bench", "plot", path), 4, "nothing to draw")
