@@ -193,7 +193,9 @@ def main() -> None:
     results = {}
     for name, widths in SIZES.items():
         size = ",".join(str(width or "-") for width in widths)
-        engine = open_engine(options.model, "g3n-mini", EngineSettings(n_ctx=1024, size=size))
+        # So small a model is not worth sharing between threads.
+        settings = EngineSettings(n_ctx=1024, n_threads=1, size=size)
+        engine = open_engine(options.model, "g3n-mini", settings)
         composer = Composer(entries, [], _SEED)
         results[name] = measure(engine, composer, composer.unseen_questions(options.questions))
         engine.close()

@@ -31,7 +31,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 _HALVES = ("altup", "laurel", "per_layer_model_proj")
-_COEFFICIENTS = "_coef"
+_COEFFICIENTS, _BLOCK = "_coef", 32
 
 
 def export(folder: Path, out: Path, kind: GgmlType = GgmlType.Q8_0) -> None:
@@ -57,8 +57,8 @@ def export(folder: Path, out: Path, kind: GgmlType = GgmlType.Q8_0) -> None:
 
 
 def choose_type(name: str, value: np.ndarray, kind: GgmlType) -> GgmlType:
-    """Vectors and coefficients stay float32, small matrices halves."""
-    if value.ndim == 1 or _COEFFICIENTS in name:
+    """Vectors, coefficients and rows of no whole block stay float32, small matrices halves."""
+    if value.ndim == 1 or _COEFFICIENTS in name or value.shape[-1] % _BLOCK:
         return GgmlType.F32
     return GgmlType.F16 if any(part in name for part in _HALVES) else kind
 

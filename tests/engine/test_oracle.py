@@ -85,8 +85,8 @@ def test_activations_that_are_not_rounded_agree_as_float32_weights_do(case, pref
 @pytest.mark.parametrize(
     ("model", "way", "fault"),
     [
-        ("kquant3", {"kernels": "ggml"}, "weight of type Q.* has none"),
-        ("kquant3", {"repack": False}, "weight of type Q.* has none"),
+        ("kquant3", {"kernels": "ggml"}, "weight of type .* has none"),
+        ("kquant3", {"repack": False}, "weight of type .* has none"),
         ("noshare5", {}, "token_embd.weight of type"),
     ],
 )
