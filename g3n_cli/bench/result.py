@@ -81,6 +81,7 @@ class CaseResult:
         n_prompt: Tokens of the prompt; 0 for none.
         n_gen: Tokens decoded after the first.
         n_depth: Tokens in the context before.
+        n_ctx: Positions of the context.
         settings: All others, by name.
         samples: One for each repetition so far.
         warnings: Why its figures may not be trusted.
@@ -92,6 +93,7 @@ class CaseResult:
     n_prompt: int
     n_gen: int
     n_depth: int
+    n_ctx: int
     settings: dict[str, Any]
     samples: tuple[Sample, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ class CaseResult:
             n_prompt=case.n_prompt,
             n_gen=case.n_gen,
             n_depth=case.n_depth,
+            n_ctx=case.settings.n_ctx,
             settings=case.recorded_settings,
             samples=tuple(samples),
             warnings=tuple(warnings),

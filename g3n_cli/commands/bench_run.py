@@ -52,6 +52,7 @@ class Request:
     n_prompt: str | None
     n_gen: str | None
     n_depth: str | None
+    ctx: int
     repetitions: int | None
     ab: str | None
     settings: Mapping[str, str]
@@ -148,6 +149,7 @@ def _make_sweep(request: Request, terminal: Terminal) -> Sweep:
         base=EngineSettings(named_sizes=read_sizes()),
         varied={SETTINGS[name]: values for name, values in parsed},
         devices=devices,
+        least_ctx=request.ctx,
         models=_find_models(request, terminal),
     )
 

@@ -8,6 +8,7 @@ import time
 import pexpect
 import pytest
 
+from g3n_cli.app import run
 from tests.model_files import SMALL8
 from tests.oracle import find_case
 from tests.program import COMMAND, ROOT, assert_fails, make_environment
@@ -157,8 +158,22 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--output", "/dev/full", "-o", "json"), 1, "No space left"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_work(g3n, flags, code, part):
-    assert_fails(g3n.run(*TINY, *flags), code, part)
+def test_what_cannot_be_is_refused_before_any_work(
+    capsys, tmp_path, monkeypatch, flags, code, part
+):
+    for name in [name for name in os.environ if name.startswith("G3N_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # of this process
+    monkeypatch.setenv("G3N_CONFIG", os.devnull)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run([*map(str, TINY), *flags]) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    lines = told.err.splitlines()
+    assert lines[0].startswith("error: ")
+    assert part in lines[0]
+    assert len(lines) == 1 or lines[1].startswith("hint: ")
 
 
 def test_a_missing_model_is_refused(g3n):
