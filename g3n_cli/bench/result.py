@@ -187,6 +187,11 @@ def _bytes_per_token(sample: Sample) -> float | None:
     return sample.decode.read_bytes / len(sample.gaps_s) if sample.gaps_s else None
 
 
+def _faults_per_token(sample: Sample) -> float | None:
+    faults = sample.decode.minor_faults + sample.decode.major_faults
+    return faults / len(sample.gaps_s) if sample.gaps_s else None
+
+
 FIGURES = (
     Figure(
         "ttft_s",
@@ -230,6 +235,20 @@ FIGURES = (
         _median_of(lambda sample: sample.ledger.rss_bytes),
     ),
     Figure(
+        "steady_pss_bytes",
+        "PSS",
+        "the same, of what is shared with other processes only this one's share",
+        _median_of(lambda sample: sample.ledger.pss_bytes),
+        is_shown=False,
+    ),
+    Figure(
+        "steady_uss_bytes",
+        "USS",
+        "the same without what is shared",
+        _median_of(lambda sample: sample.ledger.uss_bytes),
+        is_shown=False,
+    ),
+    Figure(
         "load_s",
         "load",
         "median seconds opening the model",
@@ -241,6 +260,13 @@ FIGURES = (
         "read/token",
         "median bytes that came from a disk / tokens after the first",
         _median_of(_bytes_per_token),
+        is_shown=False,
+    ),
+    Figure(
+        "faults_per_token",
+        "faults/token",
+        "median page faults / tokens after the first",
+        _median_of(_faults_per_token),
         is_shown=False,
     ),
     Figure(
@@ -258,7 +284,7 @@ class Comparison:
     """The outcome of ``--ab`` for one case and one figure.
 
     Attributes:
-        label: Of the case.
+        label: Of the case, with what else tells it from others.
         setting: What differs.
         a: One value of it.
         b: The other.

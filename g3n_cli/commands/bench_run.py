@@ -31,7 +31,7 @@ from g3n_cli.ui import bench_view
 from g3n_cli.ui.bench_view import TextTable
 from g3n_cli.ui.plot import plot
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import escape_json
+from g3n_cli.ui.text import escape_json, make_visible
 
 PRESETS: dict[Preset | None, tuple[str, str, str, int]] = {
     # -p, -n, -d, -r
@@ -77,7 +77,7 @@ def run_request(request: Request) -> None:
     )
     cases = make_cases(request, ab, terminal)
     check_cases(cases)
-    Session(request, ab, kind, terminal).run(make_plan(request, cases, source))
+    Run(request, ab, kind, terminal).execute(make_plan(request, cases, source))
 
 
 def make_plan(request: Request, cases: Sequence[Case], source: Source) -> Plan:
@@ -100,19 +100,19 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
         UsageError: a value that makes no sense.
     """
     if ab is None:
-        return tuple(_make_sweep(request, terminal).expand())
+        return tuple(_make_sweep(request, _find_models(request, terminal)).expand())
     if ab.setting == "model":
         if request.models or request.synthetic:
             raise UsageError("--ab model=A,B names the models", "leave -m and --synthetic out")
-        sides = [replace(request, models=(name,)) for name in (ab.a, ab.b)]
+        models = _find_models(replace(request, models=(ab.a, ab.b)), terminal)
+        sides = [_make_sweep(request, [model]) for model in models]
     elif ab.setting in request.settings:
         raise UsageError(f"--{ab.setting} and --ab {ab.setting} contradict each other")
     else:
-        settings = request.settings
-        sides = [
-            replace(request, settings={**settings, ab.setting: value}) for value in (ab.a, ab.b)
-        ]
-    a, b = (_make_sweep(side, terminal).expand() for side in sides)
+        settings = [{**request.settings, ab.setting: value} for value in (ab.a, ab.b)]
+        models = _find_models(request, terminal)
+        sides = [_make_sweep(replace(request, settings=each), models) for each in settings]
+    a, b = (side.expand() for side in sides)
     return interleave(a, b)
 
 
@@ -123,18 +123,19 @@ def choose_file_format(request: Request) -> FileFormat:
         UsageError: nothing tells.
     """
     output = request.output
-    wanted = request.format or (output.suffix.removeprefix(".") if output else "json")
-    kind = next((each for each in FILE_FORMATS if each == wanted), None)
-    if kind is not None:
-        return kind
     if output is None:
         return "json"
+    by_name = output.suffix.removeprefix(".")
+    wanted = by_name if request.format in (None, "table") else request.format
+    for kind in FILE_FORMATS:
+        if kind == wanted:
+            return kind
     raise UsageError(
         f"--output {output} has no format", f"end it in .{', .'.join(FILE_FORMATS)}, or give -o"
     )
 
 
-def _make_sweep(request: Request, terminal: Terminal) -> Sweep:
+def _make_sweep(request: Request, models: Sequence[BenchModel]) -> Sweep:
     n_prompt, n_gen, n_depth, _ = PRESETS[request.preset]
     devices = parse_words(request.devices, "--device")
     for device in devices:
@@ -150,7 +151,7 @@ def _make_sweep(request: Request, terminal: Terminal) -> Sweep:
         varied={SETTINGS[name]: values for name, values in parsed},
         devices=devices,
         least_ctx=request.ctx,
-        models=_find_models(request, terminal),
+        models=models,
     )
 
 
@@ -174,7 +175,7 @@ def _find_models(request: Request, terminal: Terminal) -> list[BenchModel]:
     return models
 
 
-class Session:
+class Run:
     """One run at a terminal.
 
     Args:
@@ -192,7 +193,7 @@ class Session:
         self._view = bench_view.BenchView(terminal)
         self._table: TextTable | None = None
 
-    def run(self, plan: Plan) -> None:
+    def execute(self, plan: Plan) -> None:
         """Run the plan; whatever ends it, what has been measured is written and printed."""
         models = dict.fromkeys(case.model for case in plan.cases)
         self._environment = describe_environment(models)
@@ -243,7 +244,8 @@ class Session:
                 for chart in make_charts([("", report)]):
                     terminal.write("\n" + plot(chart, terminal))
         else:
-            terminal.write(escape_json(format_report(report, kind)))
+            escape = escape_json if kind in ("json", "jsonl") else make_visible
+            terminal.write(escape(format_report(report, kind)))
         for line in summarize_warnings(report.cases):
             terminal.note(line)
         try:

@@ -81,7 +81,7 @@ def test_charts_stand_below_the_table_if_asked_for(g3n):
 
 def test_a_file_is_written_in_the_format_of_its_name(g3n):
     out = g3n.home / "r.csv"
-    done = g3n.run(*TINY, *SHORT, "--output", out)
+    done = g3n.run(*TINY, *SHORT, "--output", out, "-o", "table")
     assert done.returncode == 0
     assert out.read_text().startswith("time,cpu,")
     assert done.stdout.decode().startswith("case")
@@ -100,12 +100,27 @@ def test_ab_says_what_differs_with_its_interval(g3n):
         assert "95 % CI" in each["sentence"]
 
 
-def test_two_models_can_be_compared(g3n):
-    flags = ("-p", "8", "-n", "0", "-r", "5", "-t", "1", "--ab", f"model={SMALL8},{MAT12}")
+def test_two_models_can_be_compared_though_their_files_are_called_alike(g3n):
+    (g3n.home / "other").mkdir()
+    other = g3n.home / "other" / SMALL8.name
+    other.write_bytes(SMALL8.read_bytes())
+    flags = ("-p", "8", "-n", "0", "-r", "5", "-t", "1", "--ab", f"model={SMALL8},{other}")
     done = g3n.run("bench", *flags)
     assert done.returncode == 0, done.stderr.decode()
-    last = done.stdout.decode().splitlines()[-2]
-    assert re.match(r"pp8: first token: .*5 pairs\)$", last)
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].split()[:2] == ["case", "model"]
+    assert str(other) in lines[3]
+    assert re.match(r"pp8: first token: .*5 pairs\)$", lines[-2])
+
+
+def test_control_characters_of_a_name_are_shown_as_pictures(g3n):
+    path = g3n.home / "a\x1b[2Jb.gguf"
+    path.write_bytes(SMALL8.read_bytes())
+    for kind in ("csv", "table", "html"):
+        both = ("-m", SMALL8, "-m", path, "-t", "1", "-p", "4", "-n", "0", "-r", "1", "-o", kind)
+        text = g3n.run("bench", *both).stdout.decode()
+        assert "\x1b" not in text
+        assert "a␛[2Jb" in text
 
 
 def test_a_cold_run_drops_the_file_first(g3n):
