@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: chat test check sanitize clean
+.PHONY: chat test check sanitize mini clean
 
 chat: .venv/installed
 	$(BIN)/g3n chat
@@ -22,6 +22,13 @@ sanitize: .venv/installed-dev
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/kernels; \
 	code=$$?; $(BIN)/python -m g3n_cli.kernels.build; exit $$code
+
+# The bundled model, from its data on; takes hours. training/README.md says what it needs.
+MINI := g3n_cli/models/g3n-mini.gguf
+mini: .venv/installed-dev
+	$(BIN)/python -m training.train
+	$(BIN)/python -m training.export --gguf $(MINI)
+	$(BIN)/python -m training.evaluate $(MINI) --card g3n_cli/models/README.md
 
 clean:
 	rm -rf .venv

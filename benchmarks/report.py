@@ -124,6 +124,28 @@ def render_load(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+SIZE_METRICS = ("load, s", "first token, s", "decode, tok/s", "peak RSS, 1e9 bytes")
+
+
+def render_sizes(result: Mapping[str, Any]) -> str:
+    """Table of a ``sizes`` result: one row per size."""
+    settings, models = result["settings"], result["models"]
+    metrics = [metric for metric in METRICS if metric.title in SIZE_METRICS]
+    finished = {name: runs for name, runs in result["sizes"].items() if runs}
+    rows = [
+        [name, *(_spread([metric.of(run) for run in runs], metric.digits) for metric in metrics)]
+        for name, runs in finished.items()
+    ]
+    lines = [
+        f"{models['parent']['name']}, last {models['child']['name']}; up to"
+        f" {max(map(len, finished.values()))} runs of each in turns; {settings['n_threads']}"
+        f" threads, prompt {settings['n_prompt']}, {settings['n_decode']} tokens decoded",
+        "",
+        *_table(["median (min-max)", *(metric.title for metric in metrics)], rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def render_kernels(result: Mapping[str, Any]) -> str:
     """Table of a ``kernels`` result: G multiply-adds/s, for one token GB/s of weights too."""
     limits, cases = result["limits"], result["cases"]
@@ -156,7 +178,12 @@ def _order_of_side(name: str) -> tuple[bool, str]:
     return not name.startswith("ggml"), name
 
 
-RENDERERS = {"compare": render_compare, "kernels": render_kernels, "load": render_load}
+RENDERERS = {
+    "compare": render_compare,
+    "kernels": render_kernels,
+    "load": render_load,
+    "sizes": render_sizes,
+}
 
 
 def render_results(folder: Path) -> str:

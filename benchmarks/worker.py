@@ -40,6 +40,8 @@ class Case:
         n_turn: Tokens of the turn that follows the conversation.
         seed: Of the token ids.
         kernels: Of g3n: "own", "ggml" or a variant.
+        size: Of g3n: which of the nested models.
+        prefill_size: Of g3n: which of them reads prompts, if not the same.
         llama_options: Arguments for ``llama_cpp.Llama`` beside its defaults.
     """
 
@@ -54,6 +56,8 @@ class Case:
     n_turn: int = 30
     seed: int = 0
     kernels: KernelsName = "own"
+    size: str = "full"
+    prefill_size: str | None = None
     llama_options: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -100,8 +104,16 @@ class G3nConversation:
 
     def __init__(self, case: Case) -> None:
         from g3n_cli.engine.open import open_engine
+        from g3n_cli.registry.models import read_sizes
 
-        settings = EngineSettings(n_ctx=case.n_ctx, n_threads=case.n_threads, kernels=case.kernels)
+        settings = EngineSettings(
+            n_ctx=case.n_ctx,
+            n_threads=case.n_threads,
+            kernels=case.kernels,
+            size=case.size,
+            prefill_size=case.prefill_size,
+            named_sizes=read_sizes(),
+        )
         self._engine = open_engine(Path(case.model), Path(case.model).stem, settings)
         self._engine.tokenizer.encode("Hello")
         self._ids: list[int] = []

@@ -24,9 +24,9 @@ Written by `python docs/generate_cli.py`; the texts are those of `--help`.
 | code | meaning |
 | ---: | --- |
 | 0 | all went well |
-| 1 | something failed while running, such as writing to a full disk |
+| 1 | something failed while running, such as writing to a full disk, or a server |
 | 2 | a flag, a setting or a command that makes no sense; no prompt |
-| 3 | the model is missing, broken, or of a kind that g3n does not run |
+| 3 | the model is missing, here or on a server, broken, or of a kind that g3n does not run |
 | 4 | the input cannot be used: binary, not UTF-8, longer than the context |
 | 5 | not enough memory |
 | 130 | interrupted with Ctrl+C, also when a second Ctrl+C ends a conversation |

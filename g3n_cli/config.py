@@ -13,6 +13,7 @@ from g3n_cli.errors import UsageError
 KvType = Literal["f32", "f16", "q8_0", "q4_0"]
 PleMode = Literal["disk", "ram"]
 PrefillMode = Literal["skip", "full"]
+ActType = Literal["q8", "f32", "q4"]
 Widths = tuple[int, ...]
 """Of the FFN of each layer of a Gemma 3n; 0 for a layer that is left out."""
 
@@ -74,6 +75,9 @@ class EngineSettings:
         kernels: Whose: g3n's own, in the best variant or in the named one, or ggml's.
         size: Which of the nested models of a Gemma 3n.
         prefill_size: Which one reads prompts, if not the same.
+        keep_resident: Keep weights in memory that the size does not use, to change it at once.
+        act: What activations become before they meet quantized matrices: 8 bits, not rounded at
+            all, or as coarse as 4 bits, to learn what those would lose.
         named_sizes: What names may be given to sizes.
     """
 
@@ -87,6 +91,8 @@ class EngineSettings:
     kernels: KernelsName = "own"
     size: str = "full"
     prefill_size: str | None = None
+    keep_resident: bool = False
+    act: ActType = "q8"
     named_sizes: tuple[NamedSize, ...] = ()
 
     def __post_init__(self) -> None:
@@ -95,7 +101,17 @@ class EngineSettings:
             if (value := getattr(self, name)) < 1:
                 flag = name.removeprefix("n_")
                 raise UsageError(f"--{flag} must be at least 1, not {value}")
-        choices = {"kv": KvType, "ple": PleMode, "prefill": PrefillMode, "kernels": KernelsName}
+        if self.keep_resident and self.size == AUTO:
+            raise UsageError(
+                "--keep-resident leaves --size auto no memory to save", "give one of them"
+            )
+        choices = {
+            "kv": KvType,
+            "ple": PleMode,
+            "prefill": PrefillMode,
+            "kernels": KernelsName,
+            "act": ActType,
+        }
         for name, kind in choices.items():
             if (value := getattr(self, name)) not in get_args(kind):
                 allowed = ", ".join(get_args(kind))

@@ -62,5 +62,9 @@ class DoesNotFitError(G3nError):
     exit_code = ExitCode.MEMORY
 
 
+class ServerError(G3nError):
+    """A server that cannot be reached, refuses, or breaks off."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived; like KeyboardInterrupt, not an Exception, so that nothing swallows it."""

@@ -46,7 +46,9 @@ def test_without_a_command_the_help_is_shown(g3n):
     assert g3n.run().stdout == g3n.run("--help").stdout
 
 
-@pytest.mark.parametrize("command", [("chat",), ("show",), ("debug",), ("debug", "logits")])
+@pytest.mark.parametrize(
+    "command", [("chat",), ("show",), ("devices",), ("debug",), ("debug", "logits")]
+)
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_every_command_has_help(g3n, command, flag):
     done = g3n.run(*command, flag)

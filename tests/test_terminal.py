@@ -8,6 +8,7 @@ import termios
 import pexpect
 import pytest
 
+from tests import fake_server
 from tests.model_files import SMALL8
 from tests.program import COMMAND, ROOT, make_environment
 
@@ -206,3 +207,28 @@ def test_an_answer_to_a_terminal_needs_no_conversation(open_chat):
     chat = open_chat("-m", SMALL8, "--temp", "0", "-n", "3", "hi", wanted=pexpect.EOF)
     chat.wait()
     assert chat.exitstatus == 0
+
+
+def test_a_conversation_with_a_server(open_chat):
+    answers = [
+        fake_server.say("First answer", usage=(9, 2)),
+        fake_server.fail(500),
+        fake_server.stall(fake_server.make_event("Hello there")),
+    ]
+    with fake_server.serve(*answers) as fake:
+        chat = open_chat("--device", fake.url, wanted="first at 127.0.0.1:")
+        chat.expect_exact(READY)
+        assert "First answer" in say(chat, "hi")
+        assert "11 tokens" in say(chat, "/context")
+        chat.send("again\r")
+        chat.expect_exact("answers 500")
+        assert "(stopped)" not in chat.before
+        chat.expect_exact("again")  # comes back into the line
+        chat.send("\r")
+        chat.expect_exact("Hello there")
+        chat.send(CTRL_C)
+        chat.expect_exact("(stopped)")
+        chat.expect_exact(READY)
+        assert "2 turns" in say(chat, "/context")
+        assert leave(chat) == 0
+    assert [len(request["messages"]) for request in fake.requests] == [1, 3, 3]

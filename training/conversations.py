@@ -1,14 +1,20 @@
-"""Conversations about words, composed from dictionary entries and wordings."""
+"""Conversations about words, composed from dictionary entries and wordings.
+
+``python -m training.conversations 200`` prints so many questions in unseen wordings, each with its
+answer: a text for ``g3n quality``.
+"""
 
 from __future__ import annotations
 
+import argparse
 import random
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.wordnet import Entry
+from training.wordnet import Entry, read_entries
 
 WORDINGS = Path(__file__).parent / "wordings.toml"
 ASPECTS = ("meaning", "synonym", "example", "kind")
@@ -112,3 +118,18 @@ class Composer:
     def _talk(self) -> Turn:
         talk = self._random.choice(self._wordings["talk"])
         return self._random.choice(talk["ask"]), talk["answer"]
+
+
+def main() -> None:
+    """Print questions and answers."""
+    parser = argparse.ArgumentParser(prog="python -m training.conversations", description=__doc__)
+    parser.add_argument("count", type=int)
+    parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    options = parser.parse_args()
+    entries = read_entries(options.wordnet)[: options.count]
+    for question in Composer(entries, [], seed=3).unseen_questions(options.count):
+        sys.stdout.write(f" {question.ask} {question.answer}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """What g3n-mini knows at each size, on wordings it was never trained on.
 
-    python -m training.evaluate g3n_cli/models/g3n-mini.gguf --out training/results.json
+    python -m training.evaluate g3n_cli/models/g3n-mini.gguf --card g3n_cli/models/README.md
 
 An answer is right if it holds what the dictionary says: for a meaning at least half of the
 definition's words (articles, prepositions and the like apart), for a synonym or a kind that very
@@ -10,13 +10,12 @@ word, for an example at least half of the example's words.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +30,9 @@ from training.conversations import ASPECTS, Composer, Question
 from training.recipe import N_HEAD_WORDS, SIZES, encode
 from training.wordnet import read_entries
 
-N_QUESTIONS, N_LOSS = 300, 200
-_MOST_TOKENS, _N_SAMPLES = 48, 12
+N_QUESTIONS, N_FOLLOW_UPS, N_LOSS = 300, 60, 200
+MARKER = "<!-- everything below is written by `python -m training.evaluate` -->\n"
+_MOST_TOKENS, _N_SAMPLES = 48, 4
 _SEED = 2026
 _SMALL_WORDS = frozenset(
     re.findall(
@@ -77,6 +77,7 @@ class Figures:
     Attributes:
         right: Share of questions answered right.
         right_by_aspect: The same by what was asked.
+        follow_ups: Share of second questions, which do not name the word, answered right.
         ended: Share of answers that the model ended by itself.
         repetition: Share of three-word runs that an answer has said before.
         loss: Mean negative log-likelihood per token of what it has to say, in nats.
@@ -86,6 +87,7 @@ class Figures:
 
     right: float
     right_by_aspect: dict[str, float]
+    follow_ups: float
     ended: float
     repetition: float
     loss: float
@@ -97,22 +99,39 @@ def measure(engine: Engine, composer: Composer, questions: Sequence[Question]) -
     """Figures of the size that ``engine`` has."""
     answers, right, ended = [], Counter[str](), 0
     for question in questions:
-        session = Session(engine, AnswerOptions(seed=1, temp=0, max_tokens=_MOST_TOKENS))
-        reply = session.reply(question.ask)
+        reply = _open_session(engine).reply(question.ask)
         answers.append("".join(reply))
         right[question.aspect] += is_right(question, answers[-1])
         ended += reply.stats.stop_reason == "end"
+    follow_ups = [
+        _is_follow_up_right(engine, question)
+        for question in composer.unseen_questions(N_FOLLOW_UPS, follow_ups=True)
+    ]
     loss = measure_loss(engine, composer)
     asked = Counter(question.aspect for question in questions)
     return Figures(
         right=sum(right.values()) / len(questions),
         right_by_aspect={aspect: right[aspect] / asked[aspect] for aspect in ASPECTS},
+        follow_ups=sum(follow_ups) / len(follow_ups),
         ended=ended / len(questions),
         repetition=repetition(answers),
         loss=loss,
         perplexity=math.exp(loss),
         samples=[(q.ask, a) for q, a in zip(questions, answers, strict=True)][:_N_SAMPLES],
     )
+
+
+def _is_follow_up_right(engine: Engine, question: Question) -> bool:
+    """Ask for something else first, then what the question is after."""
+    session = _open_session(engine)
+    first = "meaning" if question.aspect != "meaning" else "example"
+    opening = {"meaning": "what does {} mean?", "example": "use {} in a sentence"}[first]
+    list(session.reply(opening.format(question.entry.word)))
+    return is_right(question, "".join(session.reply(question.ask)))
+
+
+def _open_session(engine: Engine) -> Session:
+    return Session(engine, AnswerOptions(seed=1, temp=0, max_tokens=_MOST_TOKENS))
 
 
 def measure_loss(engine: Engine, composer: Composer) -> float:
@@ -139,26 +158,49 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9']+", text.lower())
 
 
+def render(results: Mapping[str, Figures]) -> str:
+    """Tables of what all sizes can do, and some of their answers."""
+    rows = {
+        "questions answered right": lambda f: f"{f.right:.1%}",
+        **{
+            f"... {aspect}": lambda f, aspect=aspect: f"{f.right_by_aspect[aspect]:.0%}"
+            for aspect in ASPECTS
+        },
+        "follow-ups answered right": lambda f: f"{f.follow_ups:.0%}",
+        "answers that end by themselves": lambda f: f"{f.ended:.1%}",
+        "repeated runs of three words": lambda f: f"{f.repetition:.1%}",
+        "loss per token, nats": lambda f: f"{f.loss:.3f}",
+        "perplexity": lambda f: f"{f.perplexity:.2f}",
+    }
+    lines = ["| | " + " | ".join(results) + " |", "| --- |" + " --: |" * len(results)]
+    for title, show in rows.items():
+        lines.append(f"| {title} | " + " | ".join(map(show, results.values())) + " |")
+    for name, figures in results.items():
+        lines += ["", f"{name}:", ""]
+        lines += [f"- {ask} *{answer}*" for ask, answer in figures.samples]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure all sizes."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--card", type=Path, help="text whose end is written anew")
     parser.add_argument("--questions", type=int, default=N_QUESTIONS)
     options = parser.parse_args()
     entries = read_entries(options.wordnet)[:N_HEAD_WORDS]
-    results: dict[str, dict[str, object]] = {}
+    results = {}
     for name, widths in SIZES.items():
         size = ",".join(str(width or "-") for width in widths)
         engine = open_engine(options.model, "g3n-mini", EngineSettings(n_ctx=1024, size=size))
         composer = Composer(entries, [], _SEED)
-        figures = measure(engine, composer, composer.unseen_questions(options.questions))
+        results[name] = measure(engine, composer, composer.unseen_questions(options.questions))
         engine.close()
-        results[name] = asdict(figures)
-        sys.stdout.write(f"{name} {json.dumps(results[name], indent=1)}\n")
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    sys.stdout.write(render(results))
+    if options.card:
+        by_hand, _, _ = options.card.read_text().partition(MARKER)
+        options.card.write_text(by_hand + MARKER + "\n" + render(results))
 
 
 if __name__ == "__main__":

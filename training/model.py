@@ -29,7 +29,7 @@ class Shape:
     n_head_kv: int = 2
     n_head_dim: int = 64
     n_ff: int = 512
-    n_ple: int = 64
+    n_ple: int = 128
     rank: int = 16
     window: int = 64
     n_ctx: int = 1024

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from training.conversations import Turn
@@ -10,15 +11,51 @@ from training.conversations import Turn
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
 PAD, EOS, BOS, UNK, START, END = range(6)
 
-N_PIECES, N_HEAD_WORDS = 8192, 3000
+N_PIECES, N_HEAD_WORDS = 8192, 4000
 
-SIZES = {
+Sizes = Mapping[str, tuple[int, ...]]
+"""Widths by layer of nested models, by name; 0 leaves a layer out."""
+
+EARLY_SIZES: Sizes = {
     "full": (512,) * 10,
-    "medium": (256,) * 10,
-    "small": (256,) * 5 + (0, 0) + (256,) * 3,
-    "tiny": (128,) * 5 + (0, 0, 0) + (128,) * 2,
+    "medium": (256,) * 5 + (0, 0) + (256,) * 3,
+    "small": (128,) * 5 + (0, 0, 0) + (128,) * 2,
+    "tiny": (64,) * 5 + (0, 0, 0, 0) + (64,),
 }
-"""Widths by layer of the nested models that are trained."""
+SIZES: Sizes = {
+    "full": (512,) * 10,
+    "medium": (0,) + (256,) * 4 + (0, 0, 0, 0) + (256,),
+    "small": (0, 0) + (128,) * 3 + (0, 0, 0, 0) + (128,),
+}
+"""Those of the model that ships."""
+
+LATE_SIZES: Sizes = {**SIZES, "tiny": (0, 0, 0) + (64,) * 2 + (0, 0, 0, 0) + (64,)}
+"""The smallest turned out to be of no use."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training.
+
+    Attributes:
+        n_steps: How long it lasts.
+        sizes: What a step may train.
+        shares: How often each of them is drawn.
+        learning_rate: The highest, after ``warm_up`` steps; it falls along a cosine.
+    """
+
+    n_steps: int
+    sizes: Sizes
+    shares: tuple[float, ...]
+    learning_rate: float
+    warm_up: int
+
+
+PHASES = (
+    Phase(3800, EARLY_SIZES, (0.4, 0.2, 0.2, 0.2), 3e-3, 200),
+    # Facts lie in per-layer embeddings: a size is only worse if it has fewer layers.
+    Phase(900, LATE_SIZES, (0.25, 0.25, 0.25, 0.25), 8e-4, 30),
+)
 
 
 class Encoder(Protocol):

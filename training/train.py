@@ -20,16 +20,15 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from training import vocabulary as v
 from training.conversations import Composer
 from training.model import Gemma3n, Shape
-from training.recipe import N_HEAD_WORDS, N_PIECES, SIZES, Encoder, encode
+from training.recipe import N_HEAD_WORDS, N_PIECES, PHASES, Encoder, Phase, encode
 from training.wordnet import Entry, read_entries
 
-ROWS, POSITIONS, MOST_WANTED = 8, 256, 0.6
-SHARES = (0.4, 0.2, 0.2, 0.2)
-_LEARNING_RATE, _WARM_UP, _LEAST = 3e-3, 200, 0.02
+ROWS, POSITIONS = 8, 256
+_LEAST = 0.02
 
 
 def batches(composer: Composer, encoder: Encoder) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Endlessly ``ids, documents [rows, positions]``, ``wanted, targets [k]``; -100 counts not."""
+    """Endlessly ``ids, documents [rows, positions]``, ``wanted, targets [k]``."""
     rows = [_Row()]
     while True:
         for turns in composer.epoch():
@@ -59,7 +58,6 @@ class _Row:
 
 
 def _make_tensors(rows: Sequence[_Row]) -> tuple[torch.Tensor, ...]:
-    k = int(ROWS * POSITIONS * MOST_WANTED)
     ids, documents = (torch.zeros(ROWS, POSITIONS, dtype=torch.long) for _ in range(2))
     documents -= 1
     is_said = torch.zeros(ROWS, POSITIONS, dtype=torch.bool)
@@ -68,20 +66,25 @@ def _make_tensors(rows: Sequence[_Row]) -> tuple[torch.Tensor, ...]:
         ids[i, :n] = torch.tensor(row.ids)
         documents[i, :n] = torch.tensor(row.documents)
         is_said[i, :n] = torch.tensor(row.is_said)
-    # Position p predicts p + 1.
-    places = is_said.flatten()[1:].nonzero().flatten()[:k]
-    wanted, targets = torch.zeros(k, dtype=torch.long), torch.full((k,), -100)
-    wanted[: len(places)] = places
-    targets[: len(places)] = ids.flatten()[places + 1]
-    return ids, documents, wanted, targets
+    wanted = is_said.flatten()[1:].nonzero().flatten()  # position p predicts p + 1
+    return ids, documents, wanted, ids.flatten()[wanted + 1]
 
 
-def learning_rate(step: int, n_steps: int) -> float:
+def find_phase(step: int) -> tuple[Phase, int] | None:
+    """The phase of a step and the step's number in it; None at the end."""
+    for phase in PHASES:
+        if step < phase.n_steps:
+            return phase, step
+        step -= phase.n_steps
+    return None
+
+
+def learning_rate(phase: Phase, step: int) -> float:
     """Rises, then falls along a cosine."""
-    if step < _WARM_UP:
-        return _LEARNING_RATE * (step + 1) / _WARM_UP
-    share = (step - _WARM_UP) / max(1, n_steps - _WARM_UP)
-    return _LEARNING_RATE * (_LEAST + (1 - _LEAST) * (1 + math.cos(math.pi * share)) / 2)
+    if step < phase.warm_up:
+        return phase.learning_rate * (step + 1) / phase.warm_up
+    share = (step - phase.warm_up) / (phase.n_steps - phase.warm_up)
+    return phase.learning_rate * (_LEAST + (1 - _LEAST) * (1 + math.cos(math.pi * share)) / 2)
 
 
 def main() -> None:
@@ -110,6 +113,7 @@ def main() -> None:
             {"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0.0},
         ],
         betas=(0.9, 0.98),
+        fused=True,
     )
     step, checkpoint = 0, options.out / "checkpoint.pt"
     if checkpoint.exists():
@@ -119,15 +123,16 @@ def main() -> None:
         optimizer.load_state_dict(saved["optimizer"])
         _say(f"goes on from step {step}")
     rng = random.Random(step)
-    names, losses, started = list(SIZES), {}, time.monotonic()
+    losses: dict[str, float] = {}
+    started = time.monotonic()
     for ids, documents, wanted, targets in batches(composer, encoder):
-        if step == options.steps:
+        if (found := find_phase(step)) is None:
             break
-        (name,) = rng.choices(names, SHARES)
+        phase, step_of_phase = found
+        (name,) = rng.choices(list(phase.sizes), phase.shares)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, options.steps)
-        logits = model(ids, documents, wanted, SIZES[name])
-        loss = F.cross_entropy(logits, targets, ignore_index=-100)
+            group["lr"] = learning_rate(phase, step_of_phase)
+        loss = F.cross_entropy(model(ids, documents, wanted, phase.sizes[name]), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -135,9 +140,9 @@ def main() -> None:
         step += 1
         losses[name] = 0.95 * losses.get(name, loss.item()) + 0.05 * loss.item()
         if step % 50 == 0:
-            shown = ", ".join(f"{key} {losses[key]:.3f}" for key in names if key in losses)
+            shown = ", ".join(f"{key} {loss:.3f}" for key, loss in losses.items())
             _say(f"{time.monotonic() - started:.0f} s, step {step}: {shown}")
-        if step % 500 == 0 or step == options.steps:
+        if step % 300 == 0 or find_phase(step) is None:
             saved = {"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(saved | {"shape": asdict(shape)}, checkpoint.with_suffix(".new"))
             checkpoint.with_suffix(".new").replace(checkpoint)
@@ -159,7 +164,6 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "out")
-    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 

@@ -55,13 +55,20 @@ def measure(
         on_progress: Called with tokens read and tokens in all.
 
     Raises:
-        InputError: the text is too short, or the context too small.
+        InputError: the text is too short, or the context too small, or the reference has another
+            vocabulary.
     """
     ids = take_tokens(engine, text, n_context + n_measured)
     predictions = predict(engine, ids, n_context, on_progress)
     if not expected:
         expected += predictions
         predictions = iter(expected)
+    elif len(expected[0]) != engine.info.n_vocab:
+        raise InputError(
+            f"{engine.info.name} has {engine.info.n_vocab:,} tokens, the reference"
+            f" {len(expected[0]):,}",
+            "only models with the same vocabulary can be compared",
+        )
     return compare(expected, predictions, ids[n_context:])
 
 

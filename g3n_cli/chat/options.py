@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from g3n_cli.engine.sampling import Greedy, Sampling, Stochastic
@@ -63,19 +63,71 @@ class AnswerOptions:
         Raises:
             UsageError: no such option, or a value that makes no sense.
         """
-        name = name.replace("-", "_")
-        if name not in OPTION_NAMES:
-            raise UsageError(f"no option {name!r}", hint="there are " + ", ".join(OPTION_NAMES))
-        if name == "max_tokens" and value in ("none", "off"):
+        option = find_option(name)
+        if option == "max_tokens" and value in _OFF:
             return replace(self, max_tokens=None)
-        is_whole = name in ("seed", "top_k", "max_tokens")
-        change: dict[str, Any] = {}
-        try:
-            change[name] = int(value) if is_whole else float(value)
-        except ValueError:
-            kind = "a whole number" if is_whole else "a number"
-            raise UsageError(f"{name} must be {kind}, not {value!r}") from None
-        return replace(self, **change)
+        return replace(self, **_read(option, value))
+
+    def show(self) -> dict[str, str]:
+        """Values by name."""
+        return {name: "none" if v is None else str(v) for name, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a server is asked to make answers; what is None is left to it.
+
+    Attributes: as in ``AnswerOptions``.
+    """
+
+    seed: int | None = None
+    temp: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        given: dict[str, Any] = {k: v for k, v in asdict(self).items() if v is not None}
+        AnswerOptions(**{"seed": 0, **given})
+
+    def change(self, name: str, value: str) -> ServerOptions:
+        """A copy with one option read from text; ``none`` leaves it to the server again.
+
+        Raises:
+            UsageError: no such option, or a value that makes no sense.
+        """
+        option = find_option(name)
+        return replace(self, **({option: None} if value in _OFF else _read(option, value)))
+
+    def show(self) -> dict[str, str]:
+        """Values by name."""
+        return {k: "as the server has it" if v is None else str(v) for k, v in asdict(self).items()}
 
 
 OPTION_NAMES = tuple(field.name for field in fields(AnswerOptions))
+
+_OFF = ("none", "off")
+
+
+def find_option(name: str) -> str:
+    """The option that was meant, also by the name of its flag.
+
+    Raises:
+        UsageError: there is none.
+    """
+    option = name.replace("-", "_")
+    if option not in OPTION_NAMES:
+        raise UsageError(f"no option {option!r}", hint="there are " + ", ".join(OPTION_NAMES))
+    return option
+
+
+def _read(option: str, value: str) -> dict[str, Any]:
+    is_whole = option in ("seed", "top_k", "max_tokens")
+    try:
+        return {option: int(value) if is_whole else float(value)}
+    except ValueError:
+        kind = "a whole number" if is_whole else "a number"
+        raise UsageError(f"{option} must be {kind}, not {value!r}") from None

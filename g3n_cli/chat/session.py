@@ -1,41 +1,22 @@
-"""A conversation: what was said, and answers as they come."""
+"""A conversation with a model that is open in this process."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from g3n_cli.chat.conversation import Conversation, Reply, Turn
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
-from g3n_cli.engine.generate import Generation, GenerationStats
+from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.prompt import Prompt
-from g3n_cli.engine.sampler import Sampler, make_sampler
-from g3n_cli.errors import InputError, UsageError
+from g3n_cli.engine.sampler import make_sampler
+from g3n_cli.errors import InputError
 
 
-@dataclass(frozen=True)
-class Turn:
-    """A message and its answer.
-
-    Attributes:
-        user: What the person said.
-        text: What the model answered.
-        ids: The answer's tokens as the model sampled them.
-    """
-
-    user: str
-    text: str
-    ids: tuple[int, ...]
-
-    def messages(self) -> list[Message]:
-        """The turn as the template takes it."""
-        return [Message("user", self.user), Message("assistant", self.text, self.ids)]
-
-
-class Session:
-    """One conversation with one model.
+class Session(Conversation):
+    """A conversation with a model that is open in this process.
 
     Args:
         engine: The open model; the caller closes it.
@@ -43,11 +24,10 @@ class Session:
         system: What the model is told before the conversation, or "".
         stop: Texts that end an answer.
         grammar: GBNF that answers follow, or None.
-
-    Attributes:
-        turns: What was said, oldest first.
-        last_stats: Figures of the last answer, or None.
     """
+
+    engine: Engine
+    options: AnswerOptions
 
     def __init__(
         self,
@@ -57,49 +37,22 @@ class Session:
         stop: Sequence[str] = (),
         grammar: str | None = None,
     ) -> None:
+        super().__init__(options, system)
         self.engine = engine
-        self.options = options
-        self.system = system
-        self.turns: list[Turn] = []
-        self.last_stats: GenerationStats | None = None
         self._stop = tuple(stop)
         self._grammar = grammar
-        self._attempt = 0
         self._template = ChatTemplate(engine.info, engine.tokenizer)
 
-    def reply(self, text: str, on_progress: Progress | None = None) -> Reply:
-        """Answer a message.
+    @property
+    def name(self) -> str:
+        """What the person calls the model."""
+        return self.engine.info.name
 
-        Raises:
-            InputError: the message alone does not fit the context.
-        """
-        self._attempt = 0
-        return self._answer(self.turns, text, on_progress)
-
-    def regenerate(self, on_progress: Progress | None = None) -> Reply:
-        """Answer the last message again; the new answer takes the place of the old one.
-
-        Raises:
-            UsageError: nothing was said yet.
-        """
-        if not self.turns:
-            raise UsageError("nothing was said yet")
-        self._attempt += 1
-        return self._answer(self.turns[:-1], self.turns[-1].user, on_progress)
-
-    def undo(self) -> str:
-        """Forget the last turn and return its message.
-
-        Raises:
-            UsageError: nothing was said yet.
-        """
-        if not self.turns:
-            raise UsageError("nothing was said yet")
-        return self.turns.pop().user
-
-    def clear(self) -> None:
-        """Forget all turns; the system text stays."""
-        self.turns.clear()
+    @property
+    def title(self) -> str:
+        """The model, and its size where it has several."""
+        info = self.engine.info
+        return info.name if info.size == "full" else f"{info.name} {info.size}"
 
     def count_used(self) -> int:
         """Positions that the conversation takes, markup up to the next message included."""
@@ -121,7 +74,7 @@ class Session:
             on_progress=on_progress,
             started=started,
         )
-        return Reply(self, text, list(turns[n_dropped:]), n_dropped, sampler, generation)
+        return Reply(self, text, list(turns[n_dropped:]), n_dropped, generation, sampler.close)
 
     def _fit(self, turns: Sequence[Turn], text: str) -> tuple[list[int], int]:
         """Ids of the next prompt, and how many of the oldest turns have no room beside it.
@@ -147,47 +100,8 @@ class Session:
     def _encode(self, turns: Sequence[Turn], text: str | None = None) -> list[int]:
         messages = [Message("system", self.system)] if self.system else []
         for turn in turns:
-            messages += turn.messages()
+            messages.append(Message("user", turn.user))
+            messages.append(Message("assistant", turn.text, turn.ids))
         if text is not None:
             messages.append(Message("user", text))
         return self._template.encode(messages)
-
-
-@dataclass
-class Reply:
-    """An answer as it comes: iterate for its pieces of text, once.
-
-    However the iteration ends, by itself, by an interruption, or because the caller goes away,
-    what was said by then becomes part of the conversation; of an answer without a single token
-    nothing does.
-
-    Attributes:
-        n_dropped: How many of the oldest turns are forgotten to make room.
-    """
-
-    _session: Session
-    _user: str
-    _turns: list[Turn]
-    n_dropped: int
-    _sampler: Sampler
-    _generation: Generation
-
-    @property
-    def text(self) -> str:
-        """What was said so far."""
-        return self._generation.text
-
-    @property
-    def stats(self) -> GenerationStats:
-        """Figures of the answer so far."""
-        return self._generation.stats
-
-    def __iter__(self) -> Generator[str]:
-        """Pieces of the answer."""
-        try:
-            yield from self._generation
-        finally:
-            self._sampler.close()
-            self._session.last_stats = self.stats
-            if ids := tuple(self._generation.ids):
-                self._session.turns = [*self._turns, Turn(self._user, self.text, ids)]

@@ -10,9 +10,12 @@ import typer
 
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.options import (
+    ActOption,
     BatchOption,
     CtxOption,
+    DeviceOption,
     GrammarOption,
+    KeepResidentOption,
     KernelsOption,
     KvOption,
     ModelOption,
@@ -23,10 +26,19 @@ from g3n_cli.commands.options import (
     SizeOption,
     ThreadsOption,
 )
+from g3n_cli.commands.remote import (
+    CPU,
+    check_device,
+    is_address,
+    open_remote,
+    refuse_engine_flags,
+)
 from g3n_cli.config import AUTO, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from g3n_cli.chat.autosize import AutoSize
+    from g3n_cli.chat.conversation import Conversation
     from g3n_cli.registry.models import ModelSpec
     from g3n_cli.ui.terminal import Terminal
 
@@ -50,6 +62,7 @@ Ctrl+C stops the answer and keeps what was said.
 
 def chat(  # noqa: PLR0913  one parameter for each flag
     *,
+    context: typer.Context,
     prompt: Annotated[
         str | None,
         typer.Argument(
@@ -59,6 +72,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         ),
     ] = None,
     model: ModelOption = None,
+    device: DeviceOption = CPU,
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -167,6 +181,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     kernels: KernelsOption = EngineSettings.kernels,
     size: SizeOption = EngineSettings.size,
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
+    keep_resident: KeepResidentOption = EngineSettings.keep_resident,
+    act: ActOption = EngineSettings.act,
     min_tps: Annotated[
         float | None,
         typer.Option(
@@ -191,10 +207,12 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         kernels=kernels,
         size=size,
         prefill_size=prefill_size,
+        keep_resident=keep_resident,
+        act=act,
         named_sizes=read_sizes(),
     )
 
-    from g3n_cli.chat.options import AnswerOptions
+    from g3n_cli.chat.options import AnswerOptions, ServerOptions
     from g3n_cli.ui.terminal import Terminal
 
     flags = {
@@ -206,23 +224,28 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         "max_tokens": max_tokens,
     }
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    chosen_seed = secrets.randbits(32) if seed is None else seed
-    AnswerOptions(chosen_seed, **given)  # a flag that makes no sense is told before any work
-
-    if min_tps is not None and (size != AUTO or min_tps <= 0):
-        raise UsageError("--min-tps wants --size auto, and a number above 0")
+    for_server = ServerOptions(seed, **given)  # what makes no sense is told before any work
     if "" in (stop or ()):
         raise UsageError("--stop must not be empty")
 
     terminal = Terminal.of_process()
     is_conversation = prompt is None and not json and is_at_terminal(terminal)
-    question = "" if is_conversation else read_prompt(prompt, terminal)
+    if is_address(device):
+        refuse_engine_flags(context)
+        question = None if is_conversation else read_prompt(prompt, terminal)
+        remote = open_remote(device, model, for_server, system, stop or (), terminal)
+        talk(remote, question, terminal, as_json=json, show_stats=stats)
+        return
+
+    check_device(device)
+    if min_tps is not None and (size != AUTO or min_tps <= 0):
+        raise UsageError("--min-tps wants --size auto, and a number above 0")
+    question = None if is_conversation else read_prompt(prompt, terminal)
     rules = None if grammar is None else read_text(grammar)
 
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.session import Session
     from g3n_cli.engine.open import open_engine
-    from g3n_cli.ui import oneshot
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
@@ -231,23 +254,51 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         engine = open_engine(spec.path, spec.name, settings)
     load_s = time.perf_counter() - started
     try:
+        chosen_seed = secrets.randbits(32) if seed is None else seed
         options = AnswerOptions(chosen_seed, **{**recommended(spec), **given})
         auto = AutoSize(engine, min_tps) if size == AUTO else None
         if auto and engine.sizes:
             terminal.note(auto.choose())
         session = Session(engine, options, system, stop or (), rules)
-        if is_conversation:
-            from g3n_cli.ui.repl import Repl
-
-            Repl(session, terminal, auto, show_stats=stats).run()
-        elif json:
-            oneshot.answer_as_json(session, question, terminal, load_s)
-        else:
-            oneshot.answer_as_text(session, question, terminal)
-            if stats:
-                oneshot.note_stats(session, terminal)
+        talk(
+            session,
+            question,
+            terminal,
+            auto,
+            load_s,
+            notice=spec.notice,
+            as_json=json,
+            show_stats=stats,
+        )
     finally:
         engine.close()
+
+
+def talk(  # noqa: PLR0913  the two flags say how the other five are shown
+    conversation: Conversation,
+    question: str | None,
+    terminal: Terminal,
+    auto: AutoSize | None = None,
+    load_s: float | None = None,
+    *,
+    notice: str = "",
+    as_json: bool,
+    show_stats: bool,
+) -> None:
+    """Answer one question, or without one talk until the person leaves."""
+    if question is None:
+        from g3n_cli.ui.repl import Repl
+
+        Repl(conversation, terminal, auto, notice, show_stats=show_stats).run()
+        return
+    from g3n_cli.ui import oneshot
+
+    if as_json:
+        oneshot.answer_as_json(conversation, question, terminal, load_s)
+        return
+    oneshot.answer_as_text(conversation, question, terminal)
+    if show_stats:
+        oneshot.note_stats(conversation, terminal)
 
 
 def recommended(spec: ModelSpec) -> dict[str, float]:

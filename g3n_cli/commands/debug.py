@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from g3n_cli.commands.options import (
+    ActOption,
     BatchOption,
     CtxOption,
     KernelsOption,
@@ -59,6 +60,7 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
     kernels: KernelsOption = EngineSettings.kernels,
     size: SizeOption = EngineSettings.size,
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
+    act: ActOption = EngineSettings.act,
 ) -> None:
     """Write the float32 logits [positions, vocabulary] of a sequence of token ids."""
     from g3n_cli.registry.models import read_sizes, resolve
@@ -74,6 +76,7 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
         kernels=kernels,
         size=size,
         prefill_size=prefill_size,
+        act=act,
         named_sizes=read_sizes(),
     )
     tokens = parse_ids(ids)

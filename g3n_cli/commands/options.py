@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from g3n_cli.config import KernelsName, KvType, PleMode, PrefillMode
+from g3n_cli.config import ActType, KernelsName, KvType, PleMode, PrefillMode
 
 ENGINE = "Engine"
 
@@ -95,6 +95,23 @@ PrefillSizeOption: TypeAlias = Annotated[
         help="Which of them reads prompts.",
     ),
 ]
+KeepResidentOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--keep-resident",
+        envvar="G3N_KEEP_RESIDENT",
+        help="Keep all weights in memory whatever the size, so that /size takes no time.",
+    ),
+]
+ActOption: TypeAlias = Annotated[
+    ActType,
+    typer.Option(
+        "--act",
+        envvar="G3N_ACT",
+        help="What meets quantized matrices: values of 8 bits, or float32, which is slower and "
+        "needs g3n's own kernels. q4 shows what 4 bits would lose; it saves no time.",
+    ),
+]
 ModelOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -104,6 +121,17 @@ ModelOption: TypeAlias = Annotated[
         envvar="G3N_MODEL",
         show_default="the bundled model",
         help="A model's name, or the path of a GGUF file.",
+    ),
+]
+DeviceOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        envvar="G3N_DEVICE",
+        help="Where the model runs: cpu, or the address of an OpenAI-compatible server, such as "
+        "http://127.0.0.1:8080/v1. All that is said is sent there; -m names one of its models "
+        "(else its first), the environment variable G3N_API_KEY holds its key.",
     ),
 ]
 GrammarOption: TypeAlias = Annotated[

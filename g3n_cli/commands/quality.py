@@ -1,4 +1,4 @@
-"""``g3n quality``: what smaller sizes and coarser types cost."""
+"""``g3n quality``: what smaller sizes, coarser types and other files cost."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.options import (
+    ActOption,
     KernelsOption,
     KvOption,
     PrefillSizeOption,
@@ -24,15 +25,16 @@ from g3n_cli.errors import UsageError
 if TYPE_CHECKING:
     from g3n_cli.bench.quality import LogLikelihoods, Quality
 
-_VARIABLE = ("size", "prefill_size", "kv", "kernels", "repack", "prefill", "ple")
+_VARIABLE = ("size", "prefill_size", "kv", "act", "kernels", "repack", "prefill", "ple", "model")
 
 HELP = """Compare what a model predicts with different settings.
 
-The flags are the reference. Each --vary changes some of them: the text is read again, and its
-predictions are compared with the reference's.
+The flags are the reference. Each --vary changes some of them, or the file: the text is read
+again, and its predictions are compared with the reference's.
 
 \b
-  g3n quality MODEL --vary size=e2b --vary "kv=q8_0 prefill_size=e2b"
+  g3n quality MODEL --vary size=e2b --vary "kv=q8_0 prefill-size=e2b"
+  g3n quality MODEL --vary act=f32 --vary model=other.gguf
 """
 
 
@@ -64,6 +66,7 @@ def quality(  # noqa: PLR0913  one parameter for each flag
     kernels: KernelsOption = EngineSettings.kernels,
     size: SizeOption = EngineSettings.size,
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
+    act: ActOption = EngineSettings.act,
 ) -> None:
     """Compare what a model predicts with different settings."""
     from g3n_cli.bench.quality import load_sample, measure
@@ -79,15 +82,19 @@ def quality(  # noqa: PLR0913  one parameter for each flag
         kernels=kernels,
         size=size,
         prefill_size=prefill_size,
+        act=act,
         named_sizes=read_sizes(),
     )
-    varied = {"reference": reference, **{text: parse_vary(text, reference) for text in vary}}
+    cases = {"reference": (model, reference)}
+    cases |= {text: parse_vary(text, model, reference) for text in vary}
+    specs = {name: resolve(of) for name, (of, _) in cases.items()}
     text = load_sample() if file is None else read_text(file)
-    spec, terminal = resolve(model), Terminal.of_process()
+    terminal = Terminal.of_process()
     expected: list[LogLikelihoods] = []
     found: dict[str, Quality] = {}
-    for name, settings in varied.items():
-        engine, bar = open_engine(spec.path, spec.name, settings), ProgressBar(terminal, name)
+    for name, (_, settings) in cases.items():
+        spec, bar = specs[name], ProgressBar(terminal, name)
+        engine = open_engine(spec.path, spec.name, settings)
         try:
             found[name] = measure(engine, text, context, measured, expected, bar)
         finally:
@@ -100,8 +107,8 @@ def quality(  # noqa: PLR0913  one parameter for each flag
         sys.stdout.write(format_table(found))
 
 
-def parse_vary(text: str, reference: EngineSettings) -> EngineSettings:
-    """The reference's settings with those of ``NAME=VALUE NAME=VALUE`` changed.
+def parse_vary(text: str, model: str, reference: EngineSettings) -> tuple[str, EngineSettings]:
+    """The reference's model and settings with those of ``NAME=VALUE NAME=VALUE`` changed.
 
     Raises:
         UsageError: there is no such setting or value.
@@ -115,7 +122,8 @@ def parse_vary(text: str, reference: EngineSettings) -> EngineSettings:
         changes[name] = value == "true" if name == "repack" else value
     if not changes:
         raise UsageError("--vary is empty", "for example --vary size=e2b")
-    return dataclasses.replace(reference, **changes)  # type: ignore[arg-type]
+    model = str(changes.pop("model", model))
+    return model, dataclasses.replace(reference, **changes)  # type: ignore[arg-type]
 
 
 def format_table(found: dict[str, Quality]) -> str:

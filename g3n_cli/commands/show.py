@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from g3n_cli.ui.text import escape_json, make_visible
+from g3n_cli.config import count_physical_cores
+from g3n_cli.ui.text import align, escape_json, make_visible
 
 if TYPE_CHECKING:
     from g3n_cli.engine.api import SizeInfo
@@ -33,12 +34,18 @@ def show(
 
     gguf = GgufFile.open(resolve(model).path)
     summary, sizes = summarize(gguf), _find_sizes(gguf)
+    speeds = _estimate_speeds(sizes)
     if as_json:
-        listed = {"sizes": [dataclasses.asdict(size) for size in sizes]}
+        pairs = zip(sizes, speeds, strict=True)
+        listed = {
+            "sizes": [
+                {**dataclasses.asdict(size), "estimated_decode_tps": speed} for size, speed in pairs
+            ]
+        }
         text = escape_json(json.dumps(dataclasses.asdict(summary) | listed, indent=2))
     else:
-        sections = (*_sections(summary), list(_describe_sizes(sizes)))
-        text = "\n\n".join(_align(rows) for rows in sections if rows)
+        sections = (*_sections(summary), list(_describe_sizes(sizes, speeds)))
+        text = "\n\n".join(align(rows) for rows in sections if rows)
     sys.stdout.write(text + "\n")
 
 
@@ -54,10 +61,22 @@ def _find_sizes(gguf: GgufFile) -> tuple[SizeInfo, ...]:
     return SizeResolver(gguf, HParams.from_gguf(gguf), read_sizes(), multiple).describe()
 
 
-def _describe_sizes(sizes: tuple[SizeInfo, ...]) -> Iterator[Row]:
-    for size in sizes:
-        counts = f"{size.n_params / 1e9:.2f}b parameters  {format_size(size.n_bytes):>9} of weights"
-        yield f"Size {size.name}", counts
+def _estimate_speeds(sizes: tuple[SizeInfo, ...]) -> list[float]:
+    """Tokens per second that each size would decode here."""
+    if not sizes:
+        return []
+    from g3n_cli.bench.estimate import measure_machine
+
+    machine = measure_machine(count_physical_cores())
+    return [machine.estimate_decode_tps(size.read_bytes, size.n_layer) for size in sizes]
+
+
+def _describe_sizes(sizes: tuple[SizeInfo, ...], speeds: list[float]) -> Iterator[Row]:
+    from g3n_cli.engine.matformer import format_params
+
+    for size, speed in zip(sizes, speeds, strict=True):
+        counts = f"{format_params(size.n_params):>6} parameters  {format_size(size.n_bytes):>9}"
+        yield f"Size {size.name}", f"{counts} of weights  about {speed:.3g} tokens/s here"
 
 
 def _sections(summary: Summary) -> Iterator[list[Row]]:
@@ -127,8 +146,3 @@ def _format_counts(counts: tuple[int, ...]) -> str:
     if len(distinct) <= 1:
         return "".join(map(str, distinct))
     return ", ".join(f"{count} (x{counts.count(count)})" for count in distinct)
-
-
-def _align(rows: list[Row]) -> str:
-    width = max((len(label) for label, _ in rows), default=0)
-    return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
 from g3n_cli.errors import UsageError
+
+PleType: TypeAlias = Literal["f16", "q8_0", "q6_k", "q5_k", "q4_k", "q4_0"]
 
 
 def slice_model(
@@ -19,12 +21,21 @@ def slice_model(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="GGUF file to write.")
     ],
+    ple_type: Annotated[
+        PleType | None,
+        typer.Option(
+            show_default="as it is",
+            help="Type of the per-layer embeddings, the largest part of the file.",
+        ),
+    ] = None,
 ) -> None:
     """Write a model that is nested in a Gemma 3n as a file of its own.
 
-    Its weights are those of the parent, bit for bit. llama.cpp runs it if layers are equally wide.
+    Its weights are those of the parent, bit for bit, but for what --ple-type changes. llama.cpp
+    runs it if layers are equally wide.
     """
     from g3n_cli.convert.slice import write_slice
+    from g3n_cli.engine.gguf_types import GgmlType
     from g3n_cli.engine.hparams import HParams
     from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
     from g3n_cli.engine.validate import open_model
@@ -41,6 +52,7 @@ def slice_model(
     chosen = SizeResolver(gguf, hparams, read_sizes(), multiple).resolve(size)
     bar = ProgressBar(Terminal.of_process(), "writing", format_bytes)
     try:
-        write_slice(gguf, hparams, chosen, output, bar)
+        kind = None if ple_type is None else GgmlType[ple_type.upper()]
+        write_slice(gguf, hparams, chosen, output, kind, bar)
     finally:
         bar.clear()

@@ -9,7 +9,7 @@ Source: the slicing rules of Google's MatFormer Lab.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from g3n_cli.engine.gguf import GgufArray, GgufFile, TensorInfo, Value, row_bytes
+from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.gguf_writer import GgufWriter, TensorSpec, ValueType, make_array
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.matformer import Size
 from g3n_cli.engine.summary import PLE_TENSOR
+from g3n_cli.errors import UsageError
+from g3n_cli.ggml.quantize import convert_rows
 
 _CHUNK = 16 << 20
 _PLE_PROJECTION = "per_layer_model_proj.weight"
@@ -32,6 +35,7 @@ def write_slice(
     hparams: HParams,
     size: Size,
     out: Path,
+    ple_type: GgmlType | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the nested model ``size`` of a Gemma 3n file, its weights bit for bit.
@@ -41,13 +45,17 @@ def write_slice(
         hparams: Of the parent.
         size: One that the parent has.
         out: The file to make.
+        ple_type: What the per-layer embeddings become; None leaves them as they are.
         on_progress: Called with bytes written and bytes in all.
 
     Raises:
         G3nError: the file cannot be written.
+        UsageError: rows of the per-layer embeddings are no whole blocks of ``ple_type``.
     """
     kept = [layer for layer, width in enumerate(size.widths) if width]
     parts = [part for info in gguf.tensors.values() if (part := _cut(info, hparams, size, kept))]
+    if ple_type is not None:
+        parts = [_retype(part, ple_type) if part.is_ple else part for part in parts]
     specs = [part.spec for part in parts]
     metadata = _make_metadata(gguf, hparams, size, kept)
     with GgufWriter(out, metadata, specs, on_progress) as writer:
@@ -57,12 +65,17 @@ def write_slice(
 
 @dataclass(frozen=True)
 class _Part:
-    """What a slice takes of a tensor: first rows, and some ranges of bytes of each."""
+    """What a slice takes of a tensor: first rows, some ranges of bytes of each, maybe retyped."""
 
     source: TensorInfo
     spec: TensorSpec
     rows: npt.NDArray[np.int64]
     columns: tuple[slice, ...]
+
+    @property
+    def is_ple(self) -> bool:
+        """Whether it is the table of per-layer embeddings."""
+        return self.source.name == PLE_TENSOR
 
     def read(self, path: Path) -> Iterator[bytes]:
         """The part's bytes, some rows at a time."""
@@ -72,7 +85,20 @@ class _Part:
         step = max(1, _CHUNK // info.row_bytes)
         for start in range(0, len(self.rows), step):
             rows = whole[self.rows[start : start + step]]
-            yield np.concatenate([rows[:, columns] for columns in self.columns], axis=1).tobytes()
+            part = np.concatenate([rows[:, columns] for columns in self.columns], axis=1)
+            if self.spec.type != info.type:
+                part = convert_rows(part, info.type, self.spec.type, self.spec.ne[0])
+            yield part.tobytes()
+
+
+def _retype(part: _Part, kind: GgmlType) -> _Part:
+    n_values, n_block = part.spec.ne[0], BLOCKS[kind][0]
+    if n_values % n_block:
+        raise UsageError(
+            f"per-layer embeddings of {n_values} values are no whole blocks of {n_block}",
+            "choose f16, q8_0 or q4_0",
+        )
+    return replace(part, spec=replace(part.spec, type=kind))
 
 
 def _cut(info: TensorInfo, hparams: HParams, size: Size, kept: list[int]) -> _Part | None:

@@ -54,11 +54,15 @@ class SizeInfo:
         name: What to ask for.
         n_params: Effective parameters: those it computes with, without embeddings.
         n_bytes: Weights it has in memory.
+        n_layer: Layers it computes.
+        read_bytes: Weights that are read for each token.
     """
 
     name: str
     n_params: int
     n_bytes: int
+    n_layer: int
+    read_bytes: int
 
 
 class Tokenizer(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from g3n_cli.config import Widths
+from g3n_cli.config import ActType, Widths
 from g3n_cli.engine.altup import AltUp
 from g3n_cli.engine.attention import Attention, Queries, Writes
 from g3n_cli.engine.hparams import HParams
@@ -55,6 +55,7 @@ class Gemma3n:
         cache: The K/V that graphs read and write.
         ple_type: ggml type of the rows of the per-layer embedding table.
         skip_shared: Leave out the layers that share K/V for positions without wanted logits.
+        act: What activations become before they meet quantized matrices.
     """
 
     hparams: HParams
@@ -62,6 +63,7 @@ class Gemma3n:
     cache: KvCache
     ple_type: int
     skip_shared: bool
+    act: ActType = "q8"
 
     def build(self, shape: StepShape, taps: frozenset[str] = frozenset()) -> BuiltStep:
         """The graph of a step of ``shape``, keeping the nodes named in ``taps`` readable."""
@@ -92,7 +94,7 @@ class _StepBuilder:
         self.ple_type, self.skip_shared = model.ple_type, model.skip_shared
         self.inputs: dict[str, Tensor] = {}
         identity = self.input("identity", F32, self.hp.n_altup**2, 1)
-        self.products = Products(graph, model.weights)
+        self.products = Products(graph, model.weights, model.act)
         self.altup = AltUp(graph, self.hp, self.w, self.products, identity)
         self.attention = Attention(graph, self.hp, self.w, self.products, model.cache)
 

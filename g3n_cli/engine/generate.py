@@ -5,37 +5,11 @@ from __future__ import annotations
 import codecs
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from g3n_cli.engine.api import Engine, Logits, Progress
 from g3n_cli.engine.prompt import NO_TOKEN, Prompt
 from g3n_cli.engine.sampler import Sampler
-
-StopReason = Literal["end", "length", "stop", "context", "interrupted"]
-
-
-@dataclass(frozen=True)
-class GenerationStats:
-    """Figures of one answer. Times are seconds, rates tokens per second, None without meaning.
-
-    Attributes:
-        prompt_tokens: Positions of the prompt.
-        reused_tokens: Those of them that were computed before.
-        output_tokens: Tokens of the answer, without the one that ended it.
-        ttft_s: From ``started`` to the choice of the first token.
-        prefill_tps: (prompt_tokens - reused_tokens) / time of the prefill alone.
-        decode_tps: (output_tokens - 1) / (choice of the last - choice of the first token).
-        stop_reason: What ended the answer; "interrupted" also if nobody asked for the rest.
-    """
-
-    prompt_tokens: int
-    reused_tokens: int
-    output_tokens: int
-    ttft_s: float | None
-    prefill_tps: float | None
-    decode_tps: float | None
-    stop_reason: StopReason
+from g3n_cli.engine.stats import GenerationStats, StopReason
 
 
 class Generation(Iterator[str]):

@@ -37,6 +37,8 @@ class LlamaEngine:
     def __init__(self, path: Path, name: str, settings: EngineSettings) -> None:
         if not {settings.size, settings.prefill_size} <= {ONLY_SIZE, AUTO, None}:
             raise _has_one_size(name)
+        if settings.act != "q8":
+            raise UsageError(f"--act {settings.act} is for Gemma 3n; {name} runs on llama.cpp")
         self._keys: list[Key] = []
         self._abort = AbortFlag()
         with ExitStack() as stack:

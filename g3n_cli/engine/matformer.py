@@ -23,7 +23,11 @@ from g3n_cli.errors import UsageError
 
 FULL = "full"
 _FFN = ("ffn_gate", "ffn_up", "ffn_down")
-_EMBEDDINGS = (PLE_TENSOR, "token_embd.weight", "output.weight")
+_HEAD = "output.weight"
+_EMBEDDINGS = (PLE_TENSOR, "token_embd.weight", _HEAD)
+SPARSE_FROM = 1.0
+"""Standard deviations from which on few enough gates are open, a sixth, to read single rows."""
+
 _BY_LAYER = "per_layer_model_proj.weight"
 _REARRANGED_MULTIPLE = 32
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
@@ -59,13 +63,12 @@ class SizeResolver:
     ) -> None:
         self._gguf, self._hparams, self._multiple = gguf, hparams, multiple
         shape = hparams.n_ff
-        fitting = [size for size in named if (size.n_ff,) * size.n_layer == shape]
-        self._named = {
-            alias: Size(size.name, size.widths)
-            for size in fitting
-            for alias in (size.name, *size.aliases)
-        }
-        sizes = [Size(FULL, shape), *(Size(s.name, s.widths) for s in fitting)]
+        self._named = {FULL: Size(FULL, shape)}
+        for size in named:
+            if (size.n_ff,) * size.n_layer == shape:
+                meant = Size(FULL if size.widths == shape else size.name, size.widths)
+                self._named |= dict.fromkeys((size.name, *size.aliases), meant)
+        sizes = dict.fromkeys(self._named.values())
         self.offered = tuple(sorted(sizes, key=self._count, reverse=True))
 
     def resolve(self, text: str) -> Size:
@@ -78,8 +81,6 @@ class SizeResolver:
             UsageError: there is no such size.
         """
         wanted = text.strip().lower()
-        if wanted == FULL:
-            return Size(FULL, self._hparams.n_ff)
         if wanted in self._named:
             return self._named[wanted]
         if match := _SHARE.fullmatch(wanted):
@@ -100,7 +101,13 @@ class SizeResolver:
     def describe(self) -> tuple[SizeInfo, ...]:
         """The sizes on offer, the largest first."""
         return tuple(
-            SizeInfo(size.name, self._count(size), self.count_bytes(size.widths))
+            SizeInfo(
+                name=size.name,
+                n_params=self._count(size),
+                n_bytes=self.count_bytes(size.widths),
+                n_layer=sum(width > 0 for width in size.widths),
+                read_bytes=self.count_read_bytes(size.widths),
+            )
             for size in self.offered
         )
 
@@ -127,9 +134,27 @@ class SizeResolver:
 
     def count_bytes(self, widths: Widths) -> int:
         """Bytes of the weights that a size computes with: all but the per-layer embeddings."""
+        return round(sum(n_bytes for _, n_bytes in self._find_used(widths)))
+
+    def count_read_bytes(self, widths: Widths) -> int:
+        """Bytes of them that a token reads: of ``ffn_up`` only rows whose gates are not cut off."""
+        is_headed = _HEAD in self._gguf.tensors
+        total = 0.0
+        for info, n_bytes in self._find_used(widths):
+            part = info.name.split(".")
+            z = self._hparams.sparsity[int(part[1])] if part[0] == "blk" else None
+            if info.name == "token_embd.weight" and is_headed:
+                continue  # a row
+            is_sparse = z is not None and z >= SPARSE_FROM and part[2] == "ffn_up"
+            total += n_bytes * (math.erfc((z or 0) / math.sqrt(2)) / 2 if is_sparse else 1)
+        return round(total)
+
+    def _find_used(self, widths: Widths) -> Iterator[tuple[TensorInfo, float]]:
+        """Tensors with the bytes that a size has in memory of them."""
         left_out = find_unused(self._gguf, self._hparams) | {PLE_TENSOR}
-        used = (info for info in self._gguf.tensors.values() if info.name not in left_out)
-        return round(sum(info.n_bytes * self._find_share(info, widths) for info in used))
+        for info in self._gguf.tensors.values():
+            if info.name not in left_out:
+                yield info, info.n_bytes * self._find_share(info, widths)
 
     def _find_share(self, info: TensorInfo, widths: Widths) -> float:
         """How much of a tensor a size uses."""
@@ -150,8 +175,8 @@ class SizeResolver:
         if n_params < (smallest := self.count_params(least)):
             raise UsageError(
                 f"the size {name} is too small",
-                f"the smallest has {smallest / 1e9:.2f}b parameters, the full one"
-                f" {self.count_params(full) / 1e9:.2f}b",
+                f"the smallest has {format_params(smallest)} parameters, the full one"
+                f" {format_params(self.count_params(full))}",
             )
         widths = list(least)
         for layer, width in self._widenings(least, half):
@@ -200,3 +225,8 @@ def find_width_multiple(gguf: GgufFile, *, repack: bool) -> int:
     }
     least = _REARRANGED_MULTIPLE if repack else 1
     return max(least, *(BLOCKS[kind][0] for kind in kinds))
+
+
+def format_params(n: int) -> str:
+    """Parameters as sizes are asked for: ``1.91b``, ``14.0m``."""
+    return f"{n / 1e9:.2f}b" if n >= 1e8 else f"{n / 1e6:.1f}m"

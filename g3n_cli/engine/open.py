@@ -11,7 +11,7 @@ from g3n_cli.config import AUTO, EngineSettings
 from g3n_cli.engine.api import Engine
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
-from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
+from g3n_cli.engine.matformer import FULL, SizeResolver, find_width_multiple
 from g3n_cli.engine.runner import Gemma3nEngine
 from g3n_cli.engine.summary import PLE_TENSOR, compute_kv_bytes
 from g3n_cli.engine.validate import check_tokenizer, open_model
@@ -46,7 +46,8 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
 def count_needed_bytes(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> int:
     """RAM that the weights of a Gemma 3n take while it runs."""
     resolver = _make_resolver(gguf, hparams, settings)
-    n_bytes = resolver.count_bytes(resolver.resolve(settings.size).widths)
+    size = resolver.resolve(FULL if settings.keep_resident else settings.size)
+    n_bytes = resolver.count_bytes(size.widths)
     return n_bytes + (gguf.tensors[PLE_TENSOR].n_bytes if settings.ple == "ram" else 0)
 
 

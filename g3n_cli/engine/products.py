@@ -1,15 +1,24 @@
-"""Products with a model's matrices: own kernels for those stored in panels, ggml for all others."""
+"""Products with a model's matrices: own kernels for those stored in panels, ggml for all others.
+
+What meets a quantized matrix is quantized too, to 8 bits in blocks of 32, unless it is to stay
+float32: own kernels can do either, ggml's always quantize.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from g3n_cli.config import ActType
+from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.weights import Weights
+from g3n_cli.errors import UsageError
 from g3n_cli.ggml.graph import F32, I8, I32, Graph, ShapeError
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import BLOCK, Kernels
 
 _F32_BYTES = 4
+_LARGEST = {"q8": 127.0, "q4": 7.0}
+"""What the largest of 32 activations becomes. Those of 4 bits are stored and multiplied as 8."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +36,11 @@ class Products:
     Args:
         graph: The graph they are added to.
         weights: Knows which matrices lie in panels, and for which kernels.
+        act: What activations become before they meet quantized matrices in panels.
     """
 
-    def __init__(self, graph: Graph, weights: Weights) -> None:
-        self._graph, self._weights = graph, weights
+    def __init__(self, graph: Graph, weights: Weights, act: ActType = "q8") -> None:
+        self._graph, self._weights, self._act = graph, weights, act
         self._quantized: dict[int, Quantized] = {}
 
     def build(self, weight: Tensor, x: Tensor) -> Tensor:
@@ -42,7 +52,7 @@ class Products:
         kernels = self._weights.kernels_of(weight)
         if kernels is None:
             return self._graph.mul_mat(weight, x)
-        if kernels.is_quantized(weight.type):
+        if self._is_quantized(weight):
             return self._build_product(kernels, weight, self._quantize(kernels, x))
         _check_activations(x)
         if weight.ne[0] != x.ne[0]:
@@ -72,18 +82,28 @@ class Products:
         """
         kernels, is_by_rows = self._weights.kernels, self._weights.is_by_rows(up)
         in_panels = (gate, down) if is_by_rows and z is not None else (gate, up, down)
-        if kernels is None or not all(map(self._is_quantized, in_panels)):
+        if kernels is None or not all(map(self._weights.kernels_of, in_panels)):
             return self._build_plain_ffn(gate, up, down, x, z)
         if gate.ne != up.ne or up.ne[1] != down.ne[0]:
             raise ShapeError(f"ffn: {gate!r}, {up!r}, {down!r} do not fit")
-        g, quantized = self._graph, self._quantize(kernels, x)
-        sources: tuple[Tensor, ...] = (quantized.tensor, up, gate)
+        g = self._graph
+        cutoffs: tuple[Tensor, ...] = ()
+        is_quantized = all(map(self._is_quantized, in_panels))
+        # The node that gates multiplies with gate itself, unless it needs cut-offs first.
+        if not is_quantized or z is not None:
+            gate = self.build(gate, x)
         if z is not None:
-            values = self._build_product(kernels, gate, quantized)
-            cutoffs = g.custom(F32, (x.ne[1],), (values,), kernels.cutoff, (z,))
-            sources = (quantized.tensor, up, values, cutoffs)
+            cutoffs = (g.custom(F32, (x.ne[1],), (gate,), kernels.cutoff, (z,)),)
+        if not is_quantized:
+            sources = (gate, self.build(up, x), *cutoffs)
+            return self.build(down, g.custom(F32, gate.ne[:2], sources, kernels.geglu))
+        quantized = self._quantize(kernels, x)
         hidden = self._new_quantized(
-            kernels, up.ne[1], quantized.n, sources, kernels.gated, float(is_by_rows)
+            kernels,
+            *(up.ne[1], quantized.n),
+            (quantized.tensor, up, gate, *cutoffs),
+            kernels.gated,
+            float(is_by_rows),
         )
         return self._build_product(kernels, down, hidden)
 
@@ -101,8 +121,9 @@ class Products:
         return self.build(down, g.geglu(gates, self.build(up, x)))
 
     def _is_quantized(self, matrix: Tensor) -> bool:
+        """Whether own kernels multiply the matrix with quantized activations."""
         kernels = self._weights.kernels_of(matrix)
-        return kernels is not None and kernels.is_quantized(matrix.type)
+        return kernels is not None and self._act != "f32" and kernels.is_quantized(matrix.type)
 
     def _build_product(self, kernels: Kernels, weight: Tensor, x: Quantized) -> Tensor:
         if weight.ne[0] != x.k:
@@ -126,8 +147,32 @@ class Products:
         function: int,
         *params: float,
     ) -> Quantized:
-        ne = (kernels.count_activation_bytes(n, k),)
-        return Quantized(self._graph.custom(I8, ne, sources, function, (float(n), *params)), k, n)
+        ne, largest = (kernels.count_activation_bytes(n, k),), _LARGEST[self._act]
+        params = (float(n), largest, *params)
+        return Quantized(self._graph.custom(I8, ne, sources, function, params), k, n)
+
+
+def check_activations(weights: Weights, act: ActType) -> None:
+    """Refuse what a model's matrices do not allow.
+
+    ggml rounds activations as it likes: to 8 bits for quantized matrices, to halves for halves.
+
+    Raises:
+        UsageError: ``act`` is not "q8", and there are matrices that only ggml can multiply with.
+    """
+    rounding = [
+        info
+        for info in weights.left_to_ggml
+        if info.type != GgmlType.F32
+        # AltUp's nodes take small routers in halves.
+        and not (weights.kernels and info.type == GgmlType.F16 and ".altup_router." in info.name)
+    ]
+    if act != "q8" and rounding:
+        raise UsageError(
+            f"--act {act} needs g3n's own kernels for all matrices: {rounding[0].name} of type"
+            f" {rounding[0].type.name} has none",
+            "they take F16, Q4_0, Q8_0, Q4_K, Q5_K and Q6_K; leave out --kernels and --no-repack",
+        )
 
 
 def _check_activations(x: Tensor) -> None:

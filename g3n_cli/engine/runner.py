@@ -20,6 +20,7 @@ from g3n_cli.engine.kv_cache import STEP_MULTIPLE, KvCache
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.plan import Inputs, Plans
 from g3n_cli.engine.ple import PleCounters, PleTable
+from g3n_cli.engine.products import check_activations
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
 from g3n_cli.engine.summary import PLE_TENSOR, find_unused
 from g3n_cli.engine.tokenizer import LlamaTokenizer
@@ -72,11 +73,11 @@ class Gemma3nEngine:
                 gguf,
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
                 hparams,
-                repack=settings.repack,
-                kernels=kernels,
-                n_threads=settings.n_threads,
+                settings,
+                kernels,
             )
             stack.callback(weights.close)
+            check_activations(weights, settings.act)
             self._weights = weights
             multiple = find_width_multiple(gguf, repack=settings.repack)
             resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)
@@ -89,7 +90,8 @@ class Gemma3nEngine:
             stack.callback(ple.close)
             backend = CpuBackend(settings.n_threads)
             stack.callback(backend.close)
-            model = Gemma3n(hparams, weights, cache, ple.type, settings.prefill == "skip")
+            is_skipping = settings.prefill == "skip"
+            model = Gemma3n(hparams, weights, cache, ple.type, is_skipping, settings.act)
             plans = Plans([backend], lambda shape: model.build(shape, taps))
             stack.callback(plans.close)
             worker = Worker(backend.abort.set)
@@ -167,6 +169,7 @@ class Gemma3nEngine:
     def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
         """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
         check_length(prompt, self.n_ctx)
+        self._weights.resize(self._used_widths())  # nothing to do, unless a resize was interrupted
         self.trim(min(self._count_reusable(prompt), len(prompt) - 1))
         self._cache.save_snapshot()
         start, total = self.n_past, len(prompt) - self.n_past
@@ -247,8 +250,7 @@ class Gemma3nEngine:
         try:
             self._weights.resize(self._used_widths(), on_progress)
         except BaseException:
-            self._size, self._prefill_size = before
-            self._weights.resize(self._used_widths())
+            self._size, self._prefill_size = before  # whose weights the next prefill completes
             raise
         self.trim(0 if recompute else self._count_with_kv(size.widths))
         self._n_kept = self.n_past

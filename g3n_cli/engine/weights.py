@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from g3n_cli.config import Widths
+from g3n_cli.config import EngineSettings, Widths
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.matformer import SPARSE_FROM
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import (
     Buffer,
@@ -32,7 +33,6 @@ from g3n_cli.kernels.library import PANEL, Kernels
 _ALIGNMENT = 64
 _MADV_POPULATE_READ = 22
 _MAP_FROM = 8 << 20
-_SPARSE_FROM = 1.0  # standard deviations: a sixth of the gates are left
 _CHUNK, _PART = 1 << 21, 32 << 20
 _NOT_REPACKED = ("token_embd", "per_layer", "altup")
 """Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
@@ -55,18 +55,19 @@ class Weights:
     that are not needed any more.
 
     Of a nested model only what it uses is in memory: the first rows of gate and up, the first
-    columns of down, nothing of the layers it leaves out.
+    columns of down, nothing of the layers it leaves out; unless all is to stay there.
 
     Args:
         gguf: A validated file.
         names: The tensors to load, full names.
         hparams: Of the model.
-        repack: Rearrange matrices at all.
+        settings: Whether to rearrange matrices at all, for which activations, what stays in memory,
+            and how many tensors are read and rearranged at the same time.
         kernels: Whose panels to make; None for ggml's forms alone.
-        n_threads: Tensors read and rearranged at the same time.
 
     Attributes:
         kernels: As given.
+        left_to_ggml: Matrices that only ggml can multiply with.
     """
 
     def __init__(
@@ -74,16 +75,14 @@ class Weights:
         gguf: GgufFile,
         names: Iterable[str],
         hparams: HParams,
-        *,
-        repack: bool,
+        settings: EngineSettings,
         kernels: Kernels | None,
-        n_threads: int,
     ) -> None:
-        self._path, self.kernels, self._n_threads = gguf.path, kernels, n_threads
+        self._path, self.kernels, self._settings = gguf.path, kernels, settings
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
         self._context = Context(2 * len(infos))
         self._tensors = {info.name: self._context.new_tensor(info.type, *info.ne) for info in infos}
-        matrices = [info for info in infos if repack and len(info.ne) > 1]
+        matrices = [info for info in infos if settings.repack and len(info.ne) > 1]
         known = [
             info
             for info in matrices
@@ -91,11 +90,13 @@ class Weights:
             and kernels.has_panels(info.type, info.ne)
             and (info.name != "per_layer_model_proj.weight" or hparams.n_ple % PANEL == 0)
         ]
-        sparse = _find_sparse(hparams)
+        # Only quantized activations can meet single rows.
+        sparse = _find_sparse(hparams) if settings.act != "f32" else frozenset()
         rows = {info for info in known if info.name in sparse and info.type != GgmlType.F16}
         in_panels = [info for info in known if info not in rows]
         repacked = _choose_repackable(info for info in matrices if info not in set(known))
         plain = [info for info in infos if info not in {*in_panels, *repacked}]
+        self.left_to_ggml = tuple(i for i in infos if len(i.ne) > 1 and i not in set(known))
         is_rearranged = len(plain) < len(infos)
         copied = [info for info in plain if is_rearranged and info.n_bytes < _MAP_FROM]
         self._in_panels, self._repacked = frozenset(in_panels), frozenset(repacked)
@@ -170,20 +171,28 @@ class Weights:
             ModelError: the file has changed since it was validated.
         """
         jobs: list[tuple[int, Job]] = []
+        aims: dict[TensorInfo, Extents] = {}
         for info, before in self._loaded.items():
-            after = _find_used(info, widths)
+            after = _extents(info) if self._settings.keep_resident else _find_used(info, widths)
             if info in self._repacked and _part_of(info) == _DOWN and after != _extents(info):
                 after = _NOTHING  # the file's mapping serves it
             if after != before:
                 self._release(info, before, after)
                 jobs += self._plan_loading(info, before, after)
-            self._loaded[info] = after
+                # What is to be read counts once all of it is there: this may be interrupted.
+                self._loaded[info] = min(before[0], after[0]), min(before[1], after[1])
+                aims[info] = after
         total, done = sum(size for size, _ in jobs), 0
-        with ThreadPoolExecutor(self._n_threads) as pool:
-            for size, _ in zip((s for s, _ in jobs), pool.map(_run, jobs), strict=True):
-                done += size
-                if on_progress:
-                    on_progress(done, total)
+        with ThreadPoolExecutor(self._settings.n_threads) as pool:
+            try:
+                for size in pool.map(_run, jobs):
+                    done += size
+                    if on_progress:
+                        on_progress(done, total)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        self._loaded |= aims
 
     def close(self) -> None:
         """Free everything; tensors must not be used afterwards."""
@@ -309,7 +318,7 @@ def _part_of(info: TensorInfo) -> str:
 
 def _find_sparse(hparams: HParams) -> frozenset[str]:
     """Matrices of which a token uses few rows, as most of its gates are cut off."""
-    layers = (i for i, z in enumerate(hparams.sparsity) if z is not None and z >= _SPARSE_FROM)
+    layers = (i for i, z in enumerate(hparams.sparsity) if z is not None and z >= SPARSE_FROM)
     return frozenset(f"blk.{layer}.ffn_up.weight" for layer in layers)
 
 
@@ -319,8 +328,10 @@ def _split(first: int, last: int, row_bytes: int) -> Iterator[tuple[int, int]]:
     return ((at, min(at + step, last)) for at in range(first, last, step))
 
 
-def _run(job: tuple[int, Job]) -> None:
-    job[1]()
+def _run(job: tuple[int, Job]) -> int:
+    n_bytes, load = job
+    load()
+    return n_bytes
 
 
 def _choose_repackable(infos: Iterable[TensorInfo]) -> list[TensorInfo]:

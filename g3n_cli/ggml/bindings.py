@@ -29,7 +29,7 @@ ROPE_TYPE_NEOX = 2
 STATUS_SUCCESS = 0
 STATUS_ABORTED = 1
 BUFFER_USAGE_WEIGHTS = 1
-DEVICE_TYPE_NAMES = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accel"}
+DEVICE_TYPES = ("cpu", "gpu", "igpu", "accel", "meta")
 
 
 class TensorStruct(Structure):
@@ -63,9 +63,16 @@ class InitParams(Structure):
     _fields_ = (("mem_size", c_size_t), ("mem_buffer", c_void_p), ("no_alloc", c_bool))
 
 
+class Feature(Structure):
+    """``struct ggml_backend_feature``; a list of them ends with one without a name."""
+
+    _fields_ = (("name", c_char_p), ("value", c_char_p))
+
+
 ABORT_CALLBACK = ctypes.CFUNCTYPE(c_bool, c_void_p)
 LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 GET_EXTRA_BUFTS = ctypes.CFUNCTYPE(POINTER(c_void_p), c_void_p)
+GET_FEATURES = ctypes.CFUNCTYPE(POINTER(Feature), c_void_p)
 
 _P, _I, _L, _Z, _F, _S = c_void_p, c_int, c_int64, c_size_t, c_float, c_char_p
 
@@ -82,6 +89,8 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "blck_size": (_L, _I),
     "type_size": (_Z, _I),
     "type_name": (_S, _I),
+    "get_type_traits": (_P, _I),
+    "quantize_chunk": (_Z, _I, _P, _P, _L, _L, _L, _P),
     "nbytes": (_Z, _P),
     "set_name": (_P, _P, _S),
     "set_input": (None, _P),
@@ -148,6 +157,7 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "backend_dev_memory": (None, _P, POINTER(_Z), POINTER(_Z)),
     "backend_dev_supports_op": (c_bool, _P, _P),
     "backend_dev_backend_reg": (_P, _P),
+    "backend_reg_name": (_S, _P),
     "backend_reg_dev_get": (_P, _P, _Z),
     "backend_reg_get_proc_address": (_P, _P, _S),
 }
@@ -161,6 +171,8 @@ CPU_PROTOTYPES: dict[str, tuple[Any, ...]] = {
 REGISTRY_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "backend_dev_count": (_Z,),
     "backend_dev_get": (_P, _Z),
+    "backend_reg_count": (_Z,),
+    "backend_reg_get": (_P, _Z),
 }
 
 ABORT_FLAG_TYPE = c_uint8 * 2

@@ -23,7 +23,7 @@ BLOCK = 32
 _F16 = 1
 _MOST_HEADS, _MOST_WIDTH = 32, 256
 _NODES = (
-    *("quantize", "product", "dense", "cutoff", "gated"),
+    *("quantize", "product", "dense", "cutoff", "gated", "geglu"),
     *("attention", "predict", "correct", "residual", "get_rows"),
 )
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4, "neon": 8}
@@ -35,9 +35,10 @@ class Kernels:
 
     Attributes:
         variant: Its name.
-        quantize: Address of the node ``float32 [k, n]`` to activations.
+        quantize: Address of the node ``float32 [k, n]`` to activations; parameters n and what the
+            largest value of a block becomes.
         product: Address of the node activations, matrix to ``float32 [rows, n]``.
-        dense: Address of the node ``float32 [k, n]``, matrix of halves to ``float32 [rows, n]``.
+        dense: Address of the node ``float32 [k, n]``, matrix to ``float32 [rows, n]``.
         cutoff: Address of the node gate ``float32 [n_ff, n]`` to ``float32 [n]``; parameter z.
         attention: Address of the node queries, keys, values, mask to ``float32 [d_v * n_head, n]``;
             see ``attention.c``.
@@ -45,8 +46,9 @@ class Kernels:
         correct: Address of the node of AltUp's correction; see ``altup.c``, parameter eps.
         residual: Address of the node of what goes into an FFN; see ``residual.c``, parameter eps.
         get_rows: Address of the node ids ``int32 [n]``, matrix to ``float32 [k, n]``.
+        geglu: Address of the node gate, up ``float32 [n_ff, n]`` to the same; see ``ffn.c``.
         gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
-            parameter n.
+            parameters as of ``quantize``, and whether up is as in the file.
     """
 
     variant: str
@@ -55,6 +57,7 @@ class Kernels:
     product: int
     dense: int
     cutoff: int
+    geglu: int
     predict: int
     correct: int
     residual: int

@@ -14,7 +14,7 @@ from typing import Any
 from g3n_cli.config import NamedSize, parse_widths
 from g3n_cli.errors import ModelError
 
-DEFAULT_MODEL = "smollm2"
+DEFAULT_MODEL = "g3n-mini"
 _SIZES = "size"
 
 
@@ -38,6 +38,7 @@ class ModelSpec:
         aliases: Other names it goes by.
         description: One line, empty for a file without an entry.
         sampling: Its authors' recommendation.
+        notice: What a conversation says before it begins.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     description: str = ""
     sampling: SamplingDefaults = SamplingDefaults()
+    notice: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class PackagedFile:
 
     Attributes:
         package: Import name of the package it lies in; never imported.
-        file: Its name there.
+        file: Its path there.
         pip: Command that installs the wheel.
     """
 
@@ -71,6 +73,7 @@ class Entry:
     description: str
     source: PackagedFile
     sampling: SamplingDefaults
+    notice: str
 
 
 def read_entries() -> dict[str, Entry]:
@@ -83,6 +86,7 @@ def read_entries() -> dict[str, Entry]:
             description=table["description"],
             source=PackagedFile(table["package"], table["file"], table["pip"]),
             sampling=SamplingDefaults(**table.get("sampling", {})),
+            notice=table.get("notice", ""),
         )
         for name, table in tables.items()
         if name != _SIZES
@@ -90,7 +94,7 @@ def read_entries() -> dict[str, Entry]:
 
 
 def read_sizes() -> tuple[NamedSize, ...]:
-    """The published sizes that ``models.toml`` lists."""
+    """The sizes that ``models.toml`` lists."""
     sizes = []
     for table in _read_models_toml()[_SIZES]:
         widths = parse_widths(table["widths"])
@@ -114,7 +118,12 @@ def resolve(model: str | None) -> ModelSpec:
     wanted = DEFAULT_MODEL if model is None else model
     if (entry := names.get(wanted.lower())) is not None:
         return ModelSpec(
-            entry.name, locate(entry), entry.aliases, entry.description, entry.sampling
+            name=entry.name,
+            path=locate(entry),
+            aliases=entry.aliases,
+            description=entry.description,
+            sampling=entry.sampling,
+            notice=entry.notice,
         )
     path = Path(os.path.expanduser(wanted))
     # Of os.path, since these also take text that cannot be a path at all.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Protocol
 
-from g3n_cli.chat.session import Reply
+from g3n_cli.chat.conversation import Reply
+from g3n_cli.errors import G3nError
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import make_visible
@@ -52,11 +53,16 @@ def make_view(terminal: Terminal) -> AnswerView:
 
 def show_reply(reply: Reply, view: AnswerView, bar: ProgressBar) -> None:
     """Show an answer up to its end, or to the exception that ends it."""
+    is_refused = False
     try:
         with closing(iter(reply)) as pieces:
             for piece in pieces:
                 bar.clear()
                 view.write(piece)
+    except G3nError:
+        is_refused = reply.is_empty
+        raise
     finally:
         bar.clear()
-        view.finish()
+        if not is_refused:
+            view.finish()

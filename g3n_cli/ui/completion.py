@@ -7,18 +7,17 @@ from collections.abc import Iterable, Mapping
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
-from g3n_cli.chat.options import OPTION_NAMES
-
 
 class ChatCompleter(Completer):
     """Completes ``/commands`` while they are typed, and paths when Tab is pressed.
 
     Args:
         commands: One line of help for each command, by its name without the slash.
+        choices: What may follow a command.
     """
 
-    def __init__(self, commands: Mapping[str, str]) -> None:
-        self._commands = commands
+    def __init__(self, commands: Mapping[str, str], choices: Mapping[str, Iterable[str]]) -> None:
+        self._commands, self._choices = commands, choices
         self._paths = PathCompleter(expanduser=True)
 
     def get_completions(
@@ -29,8 +28,8 @@ class ChatCompleter(Completer):
         word = text.split()[-1] if text and not text[-1].isspace() else ""
         if text == word and word.startswith("/") and "/" not in word[1:]:
             yield from self._complete_command(word)
-        elif text.startswith("/set ") and text.count(" ") == 1:
-            yield from _match(word, OPTION_NAMES)
+        elif text.startswith("/") and text.count(" ") == 1:
+            yield from _match(word, self._choices.get(text.split()[0][1:], ()))
         elif complete_event.completion_requested and _may_be_path(word):
             yield from self._paths.get_completions(Document(word), complete_event)
 

@@ -3,58 +3,72 @@
 from __future__ import annotations
 
 import json
+from statistics import median
 
-from g3n_cli.chat.session import Reply, Session
-from g3n_cli.engine.generate import GenerationStats
+from g3n_cli.chat.conversation import Conversation, Reply
+from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.ui.memory import read_peak_rss_bytes, read_rss_bytes
 from g3n_cli.ui.text import escape_json, format_bytes
 
 METER_WIDTH = 24
 
 
-def format_stats(stats: GenerationStats, kernels: str) -> str:
-    """One line about an answer that was computed with ``kernels``."""
-    reused = f" ({stats.reused_tokens:,} reused)" if stats.reused_tokens else ""
-    parts = [f"prompt {stats.prompt_tokens:,}{reused}", f"answer {stats.output_tokens:,}"]
-    if stats.prefill_tps is not None:
-        parts[0] += f" at {stats.prefill_tps:.1f}/s"
-    if stats.decode_tps is not None:
-        parts[1] += f" at {stats.decode_tps:.1f}/s"
+def format_stats(conversation: Conversation, stats: GenerationStats) -> str:
+    """One line about an answer of this conversation; what nobody knows is left out."""
+    parts = []
+    if stats.prompt_tokens is not None:
+        reused = f" ({stats.reused_tokens:,} reused)" if stats.reused_tokens else ""
+        parts.append(f"prompt {stats.prompt_tokens:,}{reused}{_format_rate(stats.prefill_tps)}")
+    if stats.output_tokens is not None:
+        parts.append(f"answer {stats.output_tokens:,}{_format_rate(stats.decode_tps)}")
     if stats.ttft_s is not None:
         parts.append(f"first token {stats.ttft_s:.2f} s")
-    parts += [f"RSS {format_bytes(read_rss_bytes())}", f"{kernels} kernels", stats.stop_reason]
-    return " · ".join(parts)
+    if stats.gaps_s:
+        middle, longest = median(stats.gaps_s), max(stats.gaps_s)
+        parts.append(f"gaps {middle * 1000:.0f} ms, at most {longest * 1000:.0f}")
+    if (engine := conversation.engine) is not None:
+        parts += [f"RSS {format_bytes(read_rss_bytes())}", f"{engine.info.kernels} kernels"]
+    return " · ".join([*parts, stats.stop_reason])
 
 
-def format_json(session: Session, reply: Reply, load_s: float) -> str:
-    """One answer as a JSON object on one line; rates without meaning are null."""
-    stats = reply.stats
+def _format_rate(tps: float | None) -> str:
+    return "" if tps is None else f" at {tps:.1f}/s"
+
+
+def format_json(conversation: Conversation, reply: Reply, load_s: float | None) -> str:
+    """One answer as a JSON object on one line; what has no meaning or is not known is null."""
+    stats, engine = reply.stats, conversation.engine
     answer = {
         "text": reply.text,
-        "model": session.engine.info.name,
+        "model": conversation.name,
         "prompt_tokens": stats.prompt_tokens,
         "output_tokens": stats.output_tokens,
         "load_s": load_s,
         "ttft_s": stats.ttft_s,
         "prefill_tps": stats.prefill_tps,
         "decode_tps": stats.decode_tps,
-        "peak_rss_bytes": read_peak_rss_bytes(),
+        "peak_rss_bytes": None if engine is None else read_peak_rss_bytes(),
         "stop_reason": stats.stop_reason,
-        "seed": session.options.seed,
-        "size": session.engine.info.size,
+        "seed": conversation.options.seed,
+        "size": None if engine is None else engine.info.size,
     }
     return escape_json(json.dumps(answer, ensure_ascii=False))
 
 
-def format_context(session: Session) -> str:
+def format_context(conversation: Conversation) -> str:
     """How full the context is, and what fills it."""
-    used, total = session.count_used(), session.engine.n_ctx
-    answers = sum(len(turn.ids) for turn in session.turns)
+    used, engine = conversation.count_used(), conversation.engine
+    n_turns = len(conversation.turns)
+    turns = f"{n_turns} turn{'s' if n_turns != 1 else ''}"
+    if engine is None or used is None:
+        count = "the server does not count tokens" if used is None else f"{used:,} tokens"
+        return f"  {turns}: {count}; how many the server holds is not known here"
+    total = engine.n_ctx
+    answers = sum(len(turn.ids) for turn in conversation.turns)
     n_filled = min(METER_WIDTH, round(METER_WIDTH * used / total))
     meter = "█" * n_filled + "░" * (METER_WIDTH - n_filled)
-    n_turns = len(session.turns)
     return (
         f"  {meter} {used:,} of {total:,} tokens ({used / total:.0%})\n"
-        f"  {n_turns} turn{'s' if n_turns != 1 else ''}: {used - answers:,} tokens of messages"
+        f"  {turns}: {used - answers:,} tokens of messages"
         f" and markup, {answers:,} of answers"
     )

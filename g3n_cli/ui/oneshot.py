@@ -4,35 +4,42 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from g3n_cli.chat.session import Session
+from g3n_cli.chat.conversation import Conversation
+from g3n_cli.errors import ServerError
 from g3n_cli.ui.answer import make_view, show_reply
 from g3n_cli.ui.figures import format_json, format_stats
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
 
 
-def answer_as_text(session: Session, prompt: str, terminal: Terminal) -> None:
+def answer_as_text(conversation: Conversation, prompt: str, terminal: Terminal) -> None:
     """Write the answer to stdout as it comes, ended by a newline."""
     bar = ProgressBar(terminal)
-    show_reply(session.reply(prompt, bar), make_view(terminal), bar)
+    show_reply(conversation.reply(prompt, bar), make_view(terminal), bar)
 
 
-def answer_as_json(session: Session, prompt: str, terminal: Terminal, load_s: float) -> None:
-    """Write one JSON object to stdout once the answer is complete or interrupted."""
+def answer_as_json(
+    conversation: Conversation, prompt: str, terminal: Terminal, load_s: float | None
+) -> None:
+    """Write one JSON object to stdout once the answer is complete, interrupted or broken off."""
     bar = ProgressBar(terminal)
-    reply = session.reply(prompt, bar)
+    reply = conversation.reply(prompt, bar)
     try:
         with closing(iter(reply)) as pieces:
             for _ in pieces:
                 bar.clear()
     except KeyboardInterrupt:
         bar.clear()
-        terminal.write(format_json(session, reply, load_s) + "\n")
+        terminal.write(format_json(conversation, reply, load_s) + "\n")
         raise
-    terminal.write(format_json(session, reply, load_s) + "\n")
+    except ServerError:
+        if not reply.is_empty:
+            terminal.write(format_json(conversation, reply, load_s) + "\n")
+        raise
+    terminal.write(format_json(conversation, reply, load_s) + "\n")
 
 
-def note_stats(session: Session, terminal: Terminal) -> None:
+def note_stats(conversation: Conversation, terminal: Terminal) -> None:
     """Show the last answer's figures on stderr."""
-    if session.last_stats is not None:
-        terminal.note(format_stats(session.last_stats, session.engine.info.kernels))
+    if conversation.last_stats is not None:
+        terminal.note(format_stats(conversation, conversation.last_stats))

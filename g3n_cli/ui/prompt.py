@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -28,19 +28,24 @@ class InputLine:
 
     Args:
         commands: Help of each command, for completion.
+        choices: What may follow a command.
         status: Text under the line, asked for whenever it is drawn.
         history: Earlier messages.
     """
 
     def __init__(
-        self, commands: Mapping[str, str], status: Callable[[], str], history: ChatHistory
+        self,
+        commands: Mapping[str, str],
+        choices: Mapping[str, Iterable[str]],
+        status: Callable[[], str],
+        history: ChatHistory,
     ) -> None:
         self._prompts: PromptSession[str] = PromptSession(
             message=[("class:prompt", "> ")],
             prompt_continuation="  ",
             multiline=True,
             key_bindings=_bind_keys(),
-            completer=ChatCompleter(commands),
+            completer=ChatCompleter(commands, choices),
             complete_while_typing=True,
             history=history,
             enable_open_in_editor=True,

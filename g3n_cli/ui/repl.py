@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from g3n_cli import __version__
-from g3n_cli.chat.autosize import AutoSize
-from g3n_cli.chat.session import Reply, Session
+from g3n_cli.chat.conversation import Conversation, Reply
 from g3n_cli.errors import G3nError
 from g3n_cli.ui.answer import make_view, show_reply
 from g3n_cli.ui.figures import format_stats
@@ -17,6 +17,9 @@ from g3n_cli.ui.prompt import InputLine
 from g3n_cli.ui.slash import Draft, Leave, Regenerate, SlashCommands, escape_message, read_command
 from g3n_cli.ui.terminal import Terminal, hide_typing
 from g3n_cli.ui.text import format_bytes
+
+if TYPE_CHECKING:  # it comes with an engine, which a conversation with a server does without
+    from g3n_cli.chat.autosize import AutoSize
 
 ENDINGS = {
     "interrupted": "(stopped)",
@@ -29,29 +32,36 @@ class Repl:
     """Reads messages and shows answers until the person leaves.
 
     Args:
-        session: The conversation.
+        conversation: The conversation.
         terminal: Both ends of it.
         auto: Keeps the model as large as memory allows, or None.
+        notice: What there is to know before the conversation begins.
         show_stats: After each answer, show its figures.
     """
 
     def __init__(
         self,
-        session: Session,
+        conversation: Conversation,
         terminal: Terminal,
         auto: AutoSize | None = None,
+        notice: str = "",
         *,
         show_stats: bool,
     ) -> None:
-        self._auto = auto
-        self._session = session
+        self._auto, self._notice = auto, notice
+        self._conversation = conversation
         self._terminal = terminal
         self._show_stats = show_stats
-        self._slash = SlashCommands(session, terminal)
+        self._slash = SlashCommands(conversation, terminal)
         self._history = ChatHistory(find_history_path())
-        help_lines = {name: c.description for name, c in self._slash.commands.items()}
-        self._input = InputLine(help_lines, self._status, self._history)
-        self._n_used = 0
+        commands = self._slash.commands
+        self._input = InputLine(
+            {name: command.description for name, command in commands.items()},
+            {name: command.choices for name, command in commands.items()},
+            self._status,
+            self._history,
+        )
+        self._n_used: int | None = 0
         self._draft = ""
         self._is_warned = False
 
@@ -61,8 +71,10 @@ class Repl:
         Raises:
             KeyboardInterrupt: they left with Ctrl+C.
         """
-        info = self._session.engine.info
-        self._terminal.note(f"g3n {__version__}, {info.name}. /help explains, Ctrl+D leaves.")
+        title = self._conversation.title
+        self._terminal.note(f"g3n {__version__}, {title}. /help explains, Ctrl+D leaves.")
+        if self._notice:
+            self._terminal.note(self._notice)
         may_leave = False  # the last thing that happened was a Ctrl+C
         while True:
             try:
@@ -95,7 +107,7 @@ class Repl:
         if command is None:
             self._draft = line  # comes back if nothing is said to it
             text = line[1:] if line.startswith("//") else line
-            self._show(lambda bar: self._session.reply(text, bar))
+            self._show(lambda bar: self._conversation.reply(text, bar))
             return True
         name, argument = command
         if not self._slash.knows(name):
@@ -104,10 +116,10 @@ class Repl:
         if isinstance(outcome, Leave):
             return False
         if isinstance(outcome, Regenerate):
-            self._show(self._session.regenerate)
+            self._show(self._conversation.regenerate)
         if isinstance(outcome, Draft):
             self._draft = escape_message(outcome.text)
-        self._n_used = self._session.count_used()
+        self._n_used = self._conversation.count_used()
         return True
 
     def _show(self, start: Callable[[ProgressBar], Reply]) -> None:
@@ -125,21 +137,24 @@ class Repl:
                 show_reply(reply, make_view(self._terminal), bar)
         finally:
             stats = reply.stats
-            self._n_used = self._session.count_used()
-            if stats.output_tokens:
+            self._n_used = self._conversation.count_used()
+            if not reply.is_empty:
                 self._draft = ""
             if stats.stop_reason in ENDINGS:
                 self._terminal.aside(ENDINGS[stats.stop_reason])
         if self._show_stats:
-            self._terminal.aside(format_stats(stats, self._session.engine.info.kernels))
+            self._terminal.aside(format_stats(self._conversation, stats))
         self._terminal.note("")
 
     def _status(self) -> str:
-        """Model, context, speed of the last answer, memory."""
-        engine, stats = self._session.engine, self._session.last_stats
-        size = "" if engine.info.size == "full" else f" {engine.info.size}"
-        parts = [engine.info.name + size, f"{self._n_used:,} of {engine.n_ctx:,} tokens"]
+        """Model, context, speed of the last answer, memory; as far as they are known."""
+        engine, stats = self._conversation.engine, self._conversation.last_stats
+        parts = [self._conversation.title]
+        if self._n_used is not None:
+            total = "" if engine is None else f" of {engine.n_ctx:,}"
+            parts.append(f"{self._n_used:,}{total} tokens")
         if stats is not None and stats.decode_tps is not None:
             parts.append(f"{stats.decode_tps:.1f} tok/s")
-        parts.append(format_bytes(read_rss_bytes()))
+        if engine is not None:
+            parts.append(format_bytes(read_rss_bytes()))
         return " · ".join(parts)

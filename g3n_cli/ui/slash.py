@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from g3n_cli.chat.session import Session
+from g3n_cli.chat.conversation import Conversation
+from g3n_cli.chat.options import OPTION_NAMES, find_option
+from g3n_cli.engine.api import Engine
+from g3n_cli.engine.matformer import format_params
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.clipboard import copy_text
 from g3n_cli.ui.figures import format_context, format_stats
@@ -46,11 +49,13 @@ class Command:
         arguments: What may follow its name, for the help.
         description: One line.
         run: Takes what follows the name.
+        choices: What may follow, for completion.
     """
 
     arguments: str
     description: str
     run: Callable[[str], Outcome]
+    choices: tuple[str, ...] = ()
 
 
 def read_command(line: str) -> tuple[str, str] | None:
@@ -73,15 +78,16 @@ class SlashCommands:
     """The commands of one chat.
 
     Args:
-        session: What they change.
+        conversation: What they change.
         terminal: Where they answer.
     """
 
     ALIASES = {"?": "help", "quit": "exit", "bye": "exit", "q": "exit"}  # noqa: RUF012
 
-    def __init__(self, session: Session, terminal: Terminal) -> None:
-        self._session = session
+    def __init__(self, conversation: Conversation, terminal: Terminal) -> None:
+        self._conversation = conversation
         self._terminal = terminal
+        engine = conversation.engine
         self.commands = {
             "help": Command("", "show this help", self._help),
             "regen": Command("", "answer the last message again", lambda _: Regenerate()),
@@ -89,13 +95,20 @@ class SlashCommands:
             "undo": Command("", "forget the last message and its answer", self._undo),
             "clear": Command("", "forget the whole conversation", self._clear),
             "system": Command("[TEXT]", "show or set the system text; - removes it", self._system),
-            "set": Command("[NAME VALUE]", "show or set how answers are made", self._set),
+            "set": Command(
+                "[NAME VALUE]", "show or set how answers are made", self._set, OPTION_NAMES
+            ),
             "size": Command(
-                "[SIZE]", "show or choose the nested model; --recompute reads all again", self._size
+                "[SIZE]",
+                "show or choose the nested model; --recompute reads all again",
+                self._size,
+                tuple(size.name for size in engine.sizes) if engine else (),
             ),
             "context": Command("", "show how full the context is", self._context),
             "stats": Command("", "show the figures of the last answer", self._stats),
-            "copy": Command("[code]", "copy the last answer, or the code in it", self._copy),
+            "copy": Command(
+                "[code]", "copy the last answer, or the code in it", self._copy, ("code",)
+            ),
             "exit": Command("", "leave", lambda _: Leave()),
         }
 
@@ -136,75 +149,83 @@ class SlashCommands:
         self._say("\n".join(f"  {left:20}{right}".rstrip() for left, right in rows))
 
     def _edit(self, _: str) -> Draft:
-        return Draft(self._session.undo())
+        return Draft(self._conversation.undo())
 
     def _undo(self, _: str) -> None:
-        message = self._session.undo()
+        message = self._conversation.undo()
         first = message.split("\n", 1)[0]
         self._say(f"Forgot: {first[:60]}{'...' if message != first[:60] else ''}")
 
     def _clear(self, _: str) -> None:
-        count = len(self._session.turns)
-        self._session.clear()
+        count = len(self._conversation.turns)
+        self._conversation.clear()
         self._say(f"Forgot {count} turn{'s' if count != 1 else ''}.")
 
     def _system(self, text: str) -> None:
         if text:
-            self._session.system = "" if text == "-" else text
-        self._say(f"System: {self._session.system}" if self._session.system else "No system text.")
+            self._conversation.system = "" if text == "-" else text
+        told = self._conversation.system
+        self._say(f"System: {told}" if told else "No system text.")
 
     def _set(self, argument: str) -> None:
         name, _, value = argument.partition(" ")
         if name and not value:
             raise UsageError(f"which value for {name}?", hint="for example /set temp 0.7")
         if name:
-            self._session.options = self._session.options.change(name, value.strip())
-        for option, current in asdict(self._session.options).items():
-            if not name or option == name.replace("-", "_"):
-                self._say(f"  {option:16}{'none' if current is None else current}")
+            options = self._conversation.options
+            self._conversation.options = options.change(name, value.strip())
+        for option, current in self._conversation.options.show().items():
+            if not name or option == find_option(name):
+                self._say(f"  {option:16}{current}")
 
     def _size(self, argument: str) -> None:
-        engine = self._session.engine
+        engine = self._conversation.engine
+        if engine is None:
+            raise UsageError("a server's model has the size that the server gives it")
         words = argument.split()
         names = [word for word in words if word != _RECOMPUTE]
         if len(names) > 1 or (words and not names):
             raise UsageError("which size?", f"for example /size 70%, or /size full {_RECOMPUTE}")
         if names:
-            had = engine.n_past
-            bar = ProgressBar(self._terminal, "loading", format_bytes)
-            try:
-                engine.resize(names[0], recompute=_RECOMPUTE in words, on_progress=bar)
-            finally:
-                bar.clear()
-            lost = had - engine.n_past
-            again = f"; {lost:,} tokens are read again" if lost else ""
-            self._say(f"  {engine.info.size}{again}")
+            self._resize(engine, names[0], recompute=_RECOMPUTE in words)
             return
         for size in engine.sizes:
             mark = "*" if size.name == engine.info.size else " "
-            counts = (
-                f"{size.n_params / 1e9:.2f}b parameters, {format_bytes(size.n_bytes)} of weights"
-            )
-            self._say(f"  {mark} {size.name:16}{counts}")
+            counts = f"{format_params(size.n_params)} parameters, {format_bytes(size.n_bytes)}"
+            self._say(f"  {mark} {size.name:16}{counts} of weights")
         if engine.info.size not in [size.name for size in engine.sizes]:
             self._say(f"  * {engine.info.size}")
         if engine.sizes:
             self._say("  or a share (70%), parameters (3b), widths by layer (8192*20,-*5,8192*10)")
 
+    def _resize(self, engine: Engine, name: str, *, recompute: bool) -> None:
+        had = engine.n_past
+        bar = ProgressBar(self._terminal, "loading", format_bytes)
+        try:
+            engine.resize(name, recompute=recompute, on_progress=bar)
+        except KeyboardInterrupt:
+            outcome = f"(stopped, still {engine.info.size})"
+        else:
+            lost = had - engine.n_past
+            outcome = engine.info.size + (f"; {lost:,} tokens are read again" if lost else "")
+        finally:
+            bar.clear()
+        self._say(f"  {outcome}")
+
     def _context(self, _: str) -> None:
-        self._say(format_context(self._session))
+        self._say(format_context(self._conversation))
 
     def _stats(self, _: str) -> None:
-        if self._session.last_stats is None:
+        if self._conversation.last_stats is None:
             raise UsageError("nothing was said yet")
-        self._say(format_stats(self._session.last_stats, self._session.engine.info.kernels))
+        self._say(format_stats(self._conversation, self._conversation.last_stats))
 
     def _copy(self, what: str) -> None:
         if what not in ("", "code"):
             raise UsageError(f"/copy takes no {what!r}", hint="/copy, or /copy code")
-        if not self._session.turns:
+        if not self._conversation.turns:
             raise UsageError("nothing was said yet")
-        text = self._session.turns[-1].text
+        text = self._conversation.turns[-1].text
         if what == "code":
             from g3n_cli.ui.blocks import find_code
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Ranges of characters that move the cursor, change its state, or reorder what is read:
 # C0 except newline and tab, DEL, C1, line and paragraph separators, and bidirectional overrides.
@@ -39,3 +39,13 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
 def format_bytes(n: int) -> str:
     """A size in GB or MB, decimal, as files are sold."""
     return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of as many cells each, a line for each row, the columns two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)

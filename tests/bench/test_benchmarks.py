@@ -3,7 +3,7 @@ import json
 import psutil
 import pytest
 
-from benchmarks import compare, kernels, load, measure, report
+from benchmarks import compare, kernels, load, measure, report, sizes
 from benchmarks.worker import Case, read_memory
 from g3n_cli.bench.synthetic import make_model
 from g3n_cli.kernels.library import find_variants
@@ -203,3 +203,18 @@ def test_kernels_are_measured_beside_ggml_and_the_limits(tmp_path, monkeypatch, 
     assert set(result["limits"]["multiply_adds_per_s"]) == set(find_variants())
     rows = rows_of(capsys.readouterr().out)
     assert set(rows) == {"Q4_0 256 -> 64", "Q6_K 256 -> 64"}
+
+
+def test_sizes_are_measured_in_turns(tmp_path, capsys):
+    model, out = tmp_path / "model.gguf", tmp_path / "sizes.json"
+    make_model("tiny", "q8_0", model)
+    asked = ["full", "256*30", "full/256*30"]
+    counts = ["--rounds", "2", "--prompt", "9", "--decode", "2"]
+    sizes.main([str(model), *asked, "--child", str(model), *counts, "--out", str(out)])
+    result = json.loads(out.read_text())
+    assert {name: len(runs) for name, runs in result["sizes"].items()} == dict.fromkeys(
+        (*asked, "a file of its own"), 2
+    )
+    full, narrow = (result["sizes"][name][0]["rss_bytes"] for name in asked[:2])
+    assert narrow < full
+    assert list(rows_of(capsys.readouterr().out)) == list(result["sizes"])

@@ -21,6 +21,24 @@ def test_settings_are_compared_with_the_reference(g3n):
     assert all(found[text]["kl_divergence"] > 0 for text in varied[1:])
 
 
+def test_files_and_activations_are_compared_too(g3n):
+    path, coarse = find_case("kquant3", "q4_0").path, g3n.home / "coarse.gguf"
+    made = g3n.run("slice", path, "--size", "full", "--ple-type", "q4_0", "-o", coarse)
+    assert (made.returncode, made.stderr) == (0, b"")
+    varied = ("act=f32", "act=q4", f"model={coarse}")
+    flags = [word for text in varied for word in ("--vary", text)]
+    found = json.loads(g3n.run("quality", path, *COUNTS, *flags, "--json").stdout)
+    f32, q4, ple = (found[text]["kl_divergence"] for text in varied)
+    assert 0 < f32 < q4
+    assert ple > 0
+
+
+@pytest.mark.model
+def test_models_with_other_vocabularies_are_not_compared(g3n):
+    done = g3n.run("quality", PATH, *COUNTS, "--vary", "model=smollm2")
+    assert_fails(done, 4, "the reference")
+
+
 def test_the_table_has_a_line_for_each_setting(g3n):
     done = g3n.run("quality", PATH, *COUNTS, "--vary", "size=128*12")
     lines = done.stdout.decode().splitlines()

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 import typer
@@ -6,6 +7,7 @@ from typer.testing import CliRunner
 
 from g3n_cli.commands.show import format_size, show
 from g3n_cli.errors import ModelError
+from g3n_cli.registry.models import resolve
 from tests.gguf_edit import U32, array, scalar, text
 from tests.oracle import find_case
 from tests.tiny_llama import make_llama
@@ -94,5 +96,16 @@ def test_sizes_are_listed_with_parameters_and_weights():
     path = find_case("mat12", "q8_0").path
     found = json.loads(run(path, "--json"))["sizes"]
     assert [size["name"] for size in found] == ["full"]
-    assert found[0]["n_bytes"] < path.stat().st_size
-    assert rows_of(run(path))["Size full"].startswith("0.00b parameters")
+    assert found[0]["read_bytes"] < found[0]["n_bytes"] < path.stat().st_size
+    assert found[0]["estimated_decode_tps"] > 0
+    row = rows_of(run(path))["Size full"]
+    assert re.fullmatch(
+        r"1\.0m parameters +1\.11 MB of weights +about [0-9.e+]+ tokens/s here", row
+    )
+
+
+def test_a_smaller_size_is_expected_to_be_faster():
+    sizes = json.loads(run(resolve("g3n-mini").path, "--json"))["sizes"]
+    speeds = [size["estimated_decode_tps"] for size in sizes]
+    assert [size["name"] for size in sizes] == ["full", "medium", "small"]
+    assert speeds == sorted(speeds)

@@ -70,7 +70,10 @@ class FakeEngine:
 
     @property
     def sizes(self):
-        return (SizeInfo("full", 2_000_000_000, 8000), SizeInfo("small", 1_000_000_000, 4000))
+        return (
+            SizeInfo("full", 2_000_000_000, 8000, 30, 8000),
+            SizeInfo("small", 1_000_000_000, 4000, 30, 4000),
+        )
 
     def resize(self, name, *, recompute=False, on_progress=None):
         if name not in [size.name for size in self.sizes]:

@@ -183,6 +183,53 @@ def test_shares_and_numbers_of_parameters_are_the_largest_sizes_below_them():
     assert resolver.resolve(f"{full / 1e6}m").widths == resolver.resolve("full").widths
 
 
+def test_weights_that_stay_resident_change_nothing_but_memory():
+    prompt = random_prompt(40)
+    engine, wanted = open_parent(keep_resident=True, size="128*12"), open_parent(size="128*12")
+    for size in ("128*12", "full", SLICES["mixed_skip28"]):
+        read = []
+        engine.resize(
+            size, recompute=True, on_progress=lambda *amounts, to=read: to.append(amounts)
+        )
+        wanted.resize(size, recompute=True)
+        assert read == [], "nothing is read again"
+        assert np.array_equal(engine.prefill(prompt), wanted.prefill(prompt))
+    engine.close()
+    wanted.close()
+
+
+@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: str(*way.values()))
+@pytest.mark.parametrize("stop_at", [1, 5, 20])
+def test_a_change_that_is_interrupted_leaves_the_size_as_it_was(stop_at, way):
+    prompt = random_prompt(40)
+    engine = open_parent(size="128,256,-,192,256,128,256,64,-,128,192,256", **way)
+    wanted, seen = engine.prefill(prompt), []
+
+    def interrupt(done, total):
+        seen.append((done, total))
+        if len(seen) == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.resize("256*2,128,256*9", recompute=True, on_progress=interrupt)
+    assert seen[-1][0] < seen[-1][1]
+    assert engine.info.size == "128,256,-,192,256,128,256,64,-,128,192,256"
+    engine.trim(0)
+    assert np.array_equal(engine.prefill(prompt), wanted)
+    engine.resize("full", recompute=True)
+    fresh = open_parent(**way)
+    assert np.array_equal(engine.prefill(prompt), fresh.prefill(prompt))
+    engine.close()
+    fresh.close()
+
+
+def test_a_size_as_wide_as_the_model_is_another_name_of_full():
+    named = [NamedSize("all", ("e2b",), 12, 256, (256,) * 12)]
+    resolver = make_resolver(find_case("mat12", "q8_0"), named)
+    assert [size.name for size in resolver.offered] == ["full"]
+    assert resolver.resolve("all") == resolver.resolve("e2b") == resolver.resolve("full")
+
+
 def test_memory_of_what_a_size_leaves_out_is_given_back(tmp_path):
     path = tmp_path / "model.gguf"
     make_model("tiny", "q8_0", path)

@@ -56,6 +56,24 @@ def test_a_size_needs_less_memory():
     assert full - half == (ffn - norms) // 2
 
 
+def test_weights_that_stay_resident_need_memory_for_all():
+    gguf = open_model(find_case("mat12", "q8_0").path)
+    hparams = HParams.from_gguf(gguf)
+    full, small, kept = (
+        count_needed_bytes(gguf, hparams, EngineSettings(size=size, keep_resident=is_kept))
+        for size, is_kept in (("full", False), ("128*12", False), ("128*12", True))
+    )
+    assert small < kept == full
+    with pytest.raises(UsageError, match="no memory to save"):
+        EngineSettings(size="auto", keep_resident=True)
+
+
+@pytest.mark.model
+def test_activations_are_llama_cpps_where_it_computes():
+    with pytest.raises(UsageError, match="--act f32 is for Gemma 3n"):
+        open_engine(resolve("smollm2").path, "smollm2", EngineSettings(act="f32"))
+
+
 @pytest.mark.parametrize("flag", ["size", "prefill_size"])
 @pytest.mark.model
 def test_sizes_are_refused_where_a_model_has_one(flag):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from g3n_cli.engine.prompt import Prompt
+from g3n_cli.errors import UsageError
 from g3n_cli.kernels.library import find_variants
 from tests.oracle import CASES, N_PROMPTS, Case, open_case
 
@@ -63,6 +64,37 @@ def test_logits_agree_with_transformers(case, mode):
         # Means are those of all a prompt's positions; a single one says little in 8 bits.
         assert_close(np.stack([*every[:-1], last]), wanted, case, mode.get("kv", "f16"))
     engine.close()
+
+
+@pytest.mark.parametrize("variant", find_variants())
+@pytest.mark.parametrize("prefill", ["skip", "full"])
+@pytest.mark.parametrize("case", [c for c in CASES if c.model == "kquant3"], ids=str)
+def test_activations_that_are_not_rounded_agree_as_float32_weights_do(case, prefill, variant):
+    arrays = case.load()
+    engine = open_case(case, kv="f32", act="f32", kernels=variant, prefill=prefill)
+    for i in range(N_PROMPTS):
+        prompt = Prompt.of_ids(arrays[f"prompt_{i}"])
+        wanted = arrays[f"{case.kind}.logits_{i}"]
+        last = engine.prefill(prompt)
+        every = engine.compute_all_logits(prompt)[-len(wanted) :]
+        for found in (every, np.stack([*every[:-1], last])):
+            assert np.abs(found - wanted).max() <= 1e-2
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "way", "fault"),
+    [
+        ("kquant3", {"kernels": "ggml"}, "weight of type Q.* has none"),
+        ("kquant3", {"repack": False}, "weight of type Q.* has none"),
+        ("noshare5", {}, "token_embd.weight of type"),
+    ],
+)
+@pytest.mark.parametrize("act", ["f32", "q4"])
+def test_kernels_that_round_activations_otherwise_say_so(act, model, way, fault):
+    case = next(case for case in CASES if case.model == model and case.kind in ("q4_0", "bf16"))
+    with pytest.raises(UsageError, match=fault):
+        open_case(case, act=act, **way)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda m: "-".join(map(str, m.values())))

@@ -49,13 +49,13 @@ def dequantize(kind: int, rows: np.ndarray) -> np.ndarray:
     return gguf_dequantize(rows, kind).astype(np.float64)
 
 
-def quantize(x: np.ndarray) -> np.ndarray:
+def quantize(x: np.ndarray, largest: int = 127) -> np.ndarray:
     """Activations ``[n, k]`` as 8 bits keep them. Source: ggml's ``quantize_row_q8_0``."""
     blocks = x.reshape(len(x), -1, 32).astype(np.float32)
     most = np.abs(blocks).max(axis=2, keepdims=True)
     with np.errstate(divide="ignore"):
-        inverse = np.where(most > 0, np.float32(127) / most, np.float32(0))
-    scales = (most / np.float32(127)).astype(np.float16).astype(np.float64)
+        inverse = np.where(most > 0, np.float32(largest) / most, np.float32(0))
+    scales = (most / np.float32(largest)).astype(np.float16).astype(np.float64)
     return (np.rint(blocks * inverse) * scales).reshape(x.shape)
 
 
@@ -101,10 +101,10 @@ class PanelWeights:
 
 
 @contextmanager
-def products_of(kernels):
+def products_of(kernels, act="q8"):
     """``(Products, PanelWeights, Graph)`` of one computation."""
     graph, weights = Graph(64), PanelWeights(kernels)
-    yield Products(graph, weights), weights, graph
+    yield Products(graph, weights, act), weights, graph
     graph.close()
     weights.close()
 

@@ -32,8 +32,8 @@ def make_x(n, k, seed=1):
     return np.random.default_rng(seed).standard_normal((n, k), dtype=np.float32)
 
 
-def multiply(variant, rows, x, kind=Q4_0, **options):
-    with products_of(load_kernels(variant)) as (products, weights, graph):
+def multiply(variant, rows, x, kind=Q4_0, act="q8", **options):
+    with products_of(load_kernels(variant), act) as (products, weights, graph):
         given = graph.input("x", F32, x.shape[1], len(x))
         out = products.build(weights.add(kind, rows, x.shape[1]), given)
         return compute(graph, out, {given: x}, **options)
@@ -55,6 +55,16 @@ def test_products_equal_those_of_the_quantized_operands(variant, kind, n_rows, k
     rows, x = make_rows(kind, n_rows, k), make_x(n, k)
     (found,) = multiply(variant, rows, x, kind)
     assert_near(found, quantize(x) @ dequantize(kind, rows).T)
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 257])
+@pytest.mark.parametrize("kind", TYPES, ids=TYPES.get)
+@pytest.mark.parametrize("act", ["f32", "q4"])
+def test_activations_can_stay_as_they_are_or_lose_half_of_their_bits(variant, act, kind, n):
+    rows, x = make_rows(kind, 48, 768), make_x(n, 768)
+    (found,) = multiply(variant, rows, x, kind, act)
+    met = x.astype(np.float64) if act == "f32" else quantize(x, 7)
+    assert_near(found, met @ dequantize(kind, rows).T)
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=TYPES.get)
@@ -136,24 +146,27 @@ def test_rows_of_activations_may_lie_apart(variant):
     assert_near(found, quantize(x[:, 64:128].copy()) @ dequantize(Q4_0, rows).T)
 
 
+@pytest.mark.parametrize("act", ["q8", "q4", "f32"])
 @pytest.mark.parametrize("n", [1, 4, 6, 258])
 @pytest.mark.parametrize("z", [None, 0.5, 1.6448533535003662])
-def test_the_ffn_equals_its_formula(variant, n, z):
+def test_the_ffn_equals_its_formula(variant, n, z, act):
     k, n_ff = 64, 96
     gate, up, down = (
         make_rows(Q4_0, rows, cols, seed)
         for seed, (rows, cols) in enumerate([(n_ff, k), (n_ff, k), (k, n_ff)])
     )
     x = make_x(n, k) * 8
-    found = compute_ffn(variant, (gate, up, down), x, z)
-    gates, ups = (quantize(x) @ dequantize(Q4_0, rows).T for rows in (gate, up))
+    found = compute_ffn(variant, (gate, up, down), x, z, act=act)
+    largest = {"q8": 127, "q4": 7, "f32": 1e5}[act]
+    met = x if act == "f32" else quantize(x, largest)
+    gates, ups = (met @ dequantize(Q4_0, rows).T for rows in (gate, up))
     if z is not None:
         cutoffs = gates.mean(axis=1, keepdims=True) + z * gates.std(axis=1, keepdims=True)
         gates = np.maximum(gates - cutoffs, 0)
     hidden = gelu(gates) * ups
-    wanted = quantize(hidden) @ dequantize(Q4_0, down).T
-    # A value at the middle between two steps of 8 bits may be rounded either way.
-    step = np.abs(hidden).max() / 127 * np.abs(dequantize(Q4_0, down)).max()
+    wanted = (hidden if act == "f32" else quantize(hidden, largest)) @ dequantize(Q4_0, down).T
+    # A value at the middle between two steps may be rounded either way.
+    step = np.abs(hidden).max() / largest * np.abs(dequantize(Q4_0, down)).max()
     assert np.abs(found - wanted).max() <= 1.01 * step
     assert np.abs(found - wanted).mean() <= 0.02 * step
 
@@ -173,9 +186,9 @@ def test_an_up_matrix_by_rows_gives_what_one_in_panels_gives(variant, n, z, kind
     assert (z == 10.0) == (not wanted.any())
 
 
-def compute_ffn(variant, matrices, x, z, kind_of_up=Q4_0, *, by_rows=False):
+def compute_ffn(variant, matrices, x, z, kind_of_up=Q4_0, *, by_rows=False, act="q8"):
     gate, up, down = matrices
-    with products_of(load_kernels(variant)) as (products, weights, graph):
+    with products_of(load_kernels(variant), act) as (products, weights, graph):
         given = graph.input("x", F32, x.shape[1], len(x))
         added = (
             weights.add(Q4_0, gate, x.shape[1]),

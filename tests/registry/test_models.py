@@ -17,15 +17,17 @@ def gguf(tmp_path, monkeypatch):
     return path
 
 
-def test_no_name_is_the_default_model():
+def test_no_name_is_the_model_that_comes_with_g3n():
     spec = resolve(None)
-    assert spec.name == "smollm2"
+    assert spec.name == "g3n-mini"
     assert spec.path.read_bytes()[:4] == b"GGUF"
+    assert "g3n chat -m" in spec.notice
 
 
 @pytest.mark.parametrize("name", ["smollm2", "SmolLM2", "smollm2-135m-instruct"])
 def test_name_and_aliases_find_the_same_model(name):
-    assert resolve(name) == resolve(None)
+    spec = resolve(name)
+    assert (spec.name, spec.path.suffix, spec.notice) == ("smollm2", ".gguf", "")
 
 
 def test_known_model_carries_its_recommended_sampling():
@@ -54,13 +56,13 @@ def test_known_name_wins_over_a_file_called_the_same(gguf):
 def test_unknown_name_lists_the_known_ones_and_suggests_the_nearest():
     with pytest.raises(ModelError, match="'smolm2'") as caught:
         resolve("smolm2")
-    assert caught.value.hint == "did you mean smollm2? known models: smollm2"
+    assert caught.value.hint == "did you mean smollm2? known models: g3n-mini, smollm2"
 
 
 def test_name_unlike_any_other_gets_no_suggestion():
     with pytest.raises(ModelError) as caught:
         resolve("/no/such/file.gguf")
-    assert caught.value.hint == "known models: smollm2"
+    assert caught.value.hint == "known models: g3n-mini, smollm2"
 
 
 def test_folder_is_refused(tmp_path):
@@ -102,11 +104,11 @@ def test_finding_the_model_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
-def test_published_sizes_are_those_of_models_that_are_larger():
+def test_names_of_sizes_belong_to_one_size_of_a_model():
     sizes = read_sizes()
-    names = [name for size in sizes for name in (size.name, *size.aliases)]
+    names = [(name, size.n_layer) for size in sizes for name in (size.name, *size.aliases)]
     assert len(set(names)) == len(names)
-    e2b = next(size for size in sizes if size.name == "e2b")
+    e2b = next(size for size in sizes if (size.name, size.n_layer) == ("e2b", 35))
     assert e2b.widths == (8192,) * 20 + (0,) * 5 + (8192,) * 10
     for size in sizes:
         assert len(size.widths) == size.n_layer

@@ -9,7 +9,10 @@ from prompt_toolkit.document import Document
 from g3n_cli.ui.completion import ChatCompleter
 from g3n_cli.ui.history import ChatHistory
 
-COMPLETER = ChatCompleter({"help": "show help", "regen": "again", "set": "options"})
+COMPLETER = ChatCompleter(
+    {"help": "show help", "regen": "again", "set": "options"},
+    {"set": ("temp", "top_k", "top_p"), "size": ("full", "small")},
+)
 
 
 def complete(text, *, by_tab=True):
@@ -23,6 +26,9 @@ def complete(text, *, by_tab=True):
         ("/", ["/help", "/regen", "/set"]),
         ("/re", ["/regen"]),
         ("/set to", ["top_k", "top_p"]),
+        ("/size s", ["small"]),
+        ("/regen s", []),
+        ("asize s", []),
         ("he", []),
     ],
 )

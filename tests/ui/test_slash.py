@@ -2,11 +2,14 @@ import base64
 
 import pytest
 
-from g3n_cli.chat.options import AnswerOptions
+from g3n_cli.chat.options import AnswerOptions, ServerOptions
+from g3n_cli.chat.remote import RemoteSession
 from g3n_cli.chat.session import Session
+from g3n_cli.engine.server import Server, ServerAddress
 from g3n_cli.errors import UsageError
 from g3n_cli.ui import clipboard
 from g3n_cli.ui.slash import Draft, Leave, Regenerate, SlashCommands, read_command
+from tests.fake_server import say, serve
 from tests.fakes import make_engine, make_terminal
 
 
@@ -176,9 +179,71 @@ def test_sizes_are_listed_and_chosen():
     assert "read again" in chat.said
 
 
+def test_a_change_of_size_can_be_stopped():
+    chat = Chat("a")
+
+    def resize(*_, **__):
+        raise KeyboardInterrupt
+
+    chat.session.engine.resize = resize
+    assert chat.run("/size small") is None
+    assert "(stopped, still full)" in chat.said
+
+
 @pytest.mark.parametrize("line", ["/size nothing", "/size small full", "/size --recompute"])
 def test_a_size_that_is_none_changes_nothing(line):
     chat = Chat("a")
     with pytest.raises(UsageError):
         chat.run(line)
     assert chat.session.engine.info.size == "full"
+
+
+@pytest.fixture
+def remote():
+    """A conversation of two turns with a server, the second of them counted, and its commands."""
+    with serve(say("one"), say("two", " more", usage=(30, 2))) as fake:
+        server = Server(ServerAddress.parse(fake.url), None, lambda _: None)
+        chat = Chat()
+        chat.session = RemoteSession(server, "m", ServerOptions())
+        chat.slash = SlashCommands(chat.session, chat.terminal)
+        for text in ("x", "y"):
+            list(chat.session.reply(text))
+        yield chat
+
+
+def test_commands_about_what_was_said_work_with_a_server(remote):
+    assert remote.run("/regen") == Regenerate()
+    assert remote.run("/edit") == Draft("y")
+    remote.run("/undo")
+    assert "Forgot: x" in remote.said
+    remote.run("/clear")
+    assert "Forgot 0 turns." in remote.said
+    remote.run("/system Be brief.")
+    assert remote.session.system == "Be brief."
+
+
+def test_options_of_a_server_are_its_own_until_they_are_set(remote):
+    remote.run("/set")
+    assert remote.said.count("as the server has it") == 7
+    remote.run("/set top-k 5")
+    assert remote.session.options == ServerOptions(top_k=5)
+    assert "top_k           5" in remote.said
+    remote.run("/set top-k none")
+    assert remote.session.options == ServerOptions()
+
+
+def test_context_and_figures_of_a_server_are_as_far_as_it_tells_them(remote):
+    remote.run("/context")
+    assert "2 turns: 32 tokens" in remote.said
+    remote.run("/stats")
+    assert "answer 2" in remote.said
+    assert "RSS" not in remote.said
+    assert "kernels" not in remote.said
+    remote.run("/undo")
+    remote.run("/context")
+    assert "does not count tokens" in remote.said
+
+
+def test_the_size_of_a_servers_model_is_the_servers(remote):
+    with pytest.raises(UsageError, match="the size that the server gives it"):
+        remote.run("/size small")

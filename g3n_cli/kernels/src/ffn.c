@@ -1,4 +1,4 @@
-// The gated half of an FFN: gelu(gate) * up, quantized at once for the product with down.
+// The gated half of an FFN: gelu(gate) * up, quantized at once for the product with down, or left as it is.
 #include "floats_math.h"
 
 // Node: dst float32 [n], the value below which each token's gate is cut off: mean + z * standard deviation
@@ -30,11 +30,25 @@ INLINE void load_gates(float *to, const struct tensor *values, const struct tens
         floats_store(to + j, floats_max(floats_sub(floats_load(from + j), cutoff), floats_set(0)));
 }
 
+// Node: dst float32 [n_ff, n], gelu(gate) * up of src[0] and src[1], float32 [n_ff, n]; the gates are cut off at src[2] [n]
+// if that is there. n_ff is a multiple of 16.
+API void g3n_geglu(struct tensor *dst, int ith, int nth, void *userdata) {
+    (void)userdata;
+    const struct tensor *gate = dst->src[0], *up = dst->src[1], *cutoffs = dst->src[2];
+    const int64_t n_vectors = dst->ne[0] / 16, count = n_vectors * dst->ne[1];
+    for (int64_t i = count * ith / nth; i < count * (ith + 1) / nth; i++) {
+        const int64_t t = i / n_vectors, at = i % n_vectors * 16;
+        floats x = floats_load(row_of(gate, t) + at);
+        if (cutoffs) x = floats_max(floats_sub(x, floats_set(((const float *)cutoffs->data)[t])), floats_set(0));
+        floats_store((float *)row_of(dst, t) + at, floats_mul(floats_gelu(x), floats_load(row_of(up, t) + at)));
+    }
+}
+
 // gelu(gate) * up of token t for 32 rows from `row` on, in place of up and then quantized.
 INLINE void put(const struct activations *out, int64_t t, int64_t row, const float *gate, float *up) {
     for (int j = 0; j < GROUP; j += 16)
         floats_store(up + j, floats_mul(floats_gelu(floats_load(gate + j)), floats_load(up + j)));
-    quantize_block(act_block(out, t / out->width, row / BLOCK), out->width, (int)(t % out->width), up);
+    quantize_block(out, t, row / BLOCK, up);
 }
 
 // Of the rows from `row` on, up's are read only where a token's gate is not cut off; `up` begins with them.
@@ -65,19 +79,20 @@ static void put_stretch(const struct activations *out, int64_t row, const struct
         for (int i = 0; i < n_rows; i += GROUP) put(out, t, row + i, gates[t] + i, ups[t] + i);
 }
 
-// Node: dst activations [n_ff, n], n being the node's first parameter; src[0] activations [k, n], src[1] the matrix of
-// up, in panels or, if the second parameter is not 0, as files have it; src[2] the matrix of the gate in panels, or, with
-// src[3] the cut-offs [n], the gate's values float32 [n_ff, n].
+// Node: dst activations [n_ff, n], n and their largest value being its first parameters; src[0] activations [k, n], src[1]
+// the matrix of up, in panels or, if the third parameter is not 0, as files have it; src[2] the matrix of the gate in
+// panels, or, with src[3] the cut-offs [n], the gate's values float32 [n_ff, n].
 API void g3n_gated(struct tensor *dst, int ith, int nth, void *userdata) {
     (void)ith;
     _Alignas(64) float up[MOST_TOKENS][GROUP], gate[MOST_TOKENS][GROUP];
     struct node *node = userdata;
     const int64_t n = (int64_t)node->params[0];
-    const int is_file = node->params[1] != 0;
+    const int is_file = node->params[2] != 0;
     const struct tensor *values = dst->src[2], *cutoffs = dst->src[3];
     const struct matrix w_up = matrix_of(dst->src[1]);
     const struct activations x = act_of(dst->src[0]->data, n, w_up.k);
-    const struct activations out = act_of(dst->data, n, w_up.rows);
+    struct activations out = act_of(dst->data, n, w_up.rows);
+    out.most = node->params[1];
     const int64_t most = is_file && n <= 4 ? STRETCH : GROUP;
     const int64_t n_groups = (w_up.rows + most - 1) / most;
     const int64_t count = n_groups * ((n + MOST_TOKENS - 1) / MOST_TOKENS);

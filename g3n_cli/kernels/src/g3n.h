@@ -54,10 +54,12 @@ struct matrix {
     const uint8_t *data;
 };
 
-// Quantized activations: tiles of `width` tokens (1 to 4, or 8), each with k / 32 blocks.
+// Quantized activations: tiles of `width` tokens (1 to 4, or 8), each with k / 32 blocks. The largest value of a block
+// becomes `most`: 127, or less to see what fewer bits would do.
 struct activations {
     int64_t n, k;
     int width;
+    float most;
     uint8_t *data;
 };
 
@@ -85,8 +87,8 @@ struct node {
 
 struct activations act_of(void *data, int64_t n, int64_t k);
 
-// Quantizes one block of 32 values of token t of a tile.
-void quantize_block(uint8_t *block, int width, int t, const float *x);
+// Quantizes 32 values of token t, those of block `block`.
+void quantize_block(const struct activations *a, int64_t t, int64_t block, const float *x);
 
 // Products of 32 rows with tokens first to last - 1, at most MOST_TOKENS of them, tiles whole: c[token - first][row].
 // The rows are those of a matrix in panels, from `row` on, which are repeated beyond the matrix's last row; or, in a

@@ -1,0 +1,177 @@
+"""A conversation: what was said, and answers as they come, whoever gives them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from g3n_cli.chat.options import AnswerOptions, ServerOptions
+from g3n_cli.engine.stats import GenerationStats
+from g3n_cli.errors import UsageError
+
+if TYPE_CHECKING:  # a conversation with a server needs no engine and nothing that comes with one
+    from g3n_cli.engine.api import Engine, Progress
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message and its answer.
+
+    Attributes:
+        user: What the person said.
+        text: What the model answered.
+        ids: The answer's tokens as the model sampled them; none of a server's answer.
+        stats: The answer's figures.
+    """
+
+    user: str
+    text: str
+    ids: tuple[int, ...]
+    stats: GenerationStats
+
+
+class Answer(Protocol):
+    """An answer on its way: iterate for its pieces of text, once."""
+
+    @property
+    def ids(self) -> Sequence[int]:
+        """Its tokens so far, as far as they are known."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What has been handed out so far."""
+        ...
+
+    @property
+    def stats(self) -> GenerationStats:
+        """Figures so far."""
+        ...
+
+    def __iter__(self) -> Iterator[str]:
+        """Pieces, each one valid text and none empty."""
+        ...
+
+
+class Conversation(ABC):
+    """What a chat needs: a ``Session`` with a model in this process, or a ``RemoteSession``.
+
+    Args:
+        options: How answers are made; may be replaced between answers.
+        system: What the model is told before the conversation, or "".
+
+    Attributes:
+        engine: The model open in this process, or None.
+        turns: What was said, oldest first.
+        last_stats: Figures of the last answer, or None.
+    """
+
+    engine: Engine | None
+    options: AnswerOptions | ServerOptions
+
+    def __init__(self, options: AnswerOptions | ServerOptions, system: str) -> None:
+        self.options = options
+        self.system = system
+        self.turns: list[Turn] = []
+        self.last_stats: GenerationStats | None = None
+        self._attempt = 0
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the model is called."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """The model, and what else a person should have in view."""
+
+    def reply(self, text: str, on_progress: Progress | None = None) -> Reply:
+        """Answer a message.
+
+        Raises:
+            InputError: the message alone does not fit the context.
+        """
+        self._attempt = 0
+        return self._answer(self.turns, text, on_progress)
+
+    def regenerate(self, on_progress: Progress | None = None) -> Reply:
+        """Answer the last message again; the new answer takes the place of the old one.
+
+        Raises:
+            UsageError: nothing was said yet.
+        """
+        if not self.turns:
+            raise UsageError("nothing was said yet")
+        self._attempt += 1
+        return self._answer(self.turns[:-1], self.turns[-1].user, on_progress)
+
+    def undo(self) -> str:
+        """Forget the last turn and return its message.
+
+        Raises:
+            UsageError: nothing was said yet.
+        """
+        if not self.turns:
+            raise UsageError("nothing was said yet")
+        return self.turns.pop().user
+
+    def clear(self) -> None:
+        """Forget all turns; the system text stays."""
+        self.turns.clear()
+
+    @abstractmethod
+    def count_used(self) -> int | None:
+        """Tokens that the conversation takes in the context; None if a server does not tell."""
+
+    @abstractmethod
+    def _answer(self, turns: Sequence[Turn], text: str, on_progress: Progress | None) -> Reply:
+        """The reply to ``text`` after ``turns``."""
+
+
+@dataclass
+class Reply:
+    """An answer as it comes: iterate for its pieces of text, once.
+
+    However the iteration ends, by itself, by an interruption, or because the caller goes away,
+    what was said by then becomes part of the conversation; of an answer without a single token
+    nothing does.
+
+    Attributes:
+        n_dropped: How many of the oldest turns are forgotten to make room.
+    """
+
+    _conversation: Conversation
+    _user: str
+    _turns: list[Turn]
+    n_dropped: int
+    _answer: Answer
+    _close: Callable[[], None]
+
+    @property
+    def text(self) -> str:
+        """What was said so far."""
+        return self._answer.text
+
+    @property
+    def stats(self) -> GenerationStats:
+        """Figures of the answer so far."""
+        return self._answer.stats
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether not a single token was said."""
+        return not self._answer.ids and not self._answer.text
+
+    def __iter__(self) -> Generator[str]:
+        """Pieces of the answer."""
+        try:
+            yield from self._answer
+        finally:
+            self._close()
+            self._conversation.last_stats = self.stats
+            if not self.is_empty:
+                turn = Turn(self._user, self.text, tuple(self._answer.ids), self.stats)
+                self._conversation.turns = [*self._turns, turn]

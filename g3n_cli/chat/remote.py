@@ -1,0 +1,87 @@
+"""A conversation with a model on a server."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from g3n_cli.chat.conversation import Conversation, Reply, Turn
+from g3n_cli.chat.options import ServerOptions
+from g3n_cli.engine.server import Server
+from g3n_cli.engine.server_generation import ServerGeneration
+
+if TYPE_CHECKING:
+    from g3n_cli.engine.api import Progress
+
+_NAMES = {
+    "temp": ("temperature",),
+    "repeat_penalty": ("repeat_penalty", "repetition_penalty"),  # llama.cpp's name, vLLM's
+}
+
+
+class RemoteSession(Conversation):
+    """A conversation with a model on a server. All of it is sent with each message.
+
+    Args:
+        server: Whom to ask.
+        model: Which of its models.
+        options: What to ask for; may be replaced between answers.
+        system: What the model is told before the conversation, or "".
+        stop: Texts that end an answer.
+    """
+
+    engine: None = None
+    options: ServerOptions
+
+    def __init__(
+        self,
+        server: Server,
+        model: str,
+        options: ServerOptions,
+        system: str = "",
+        stop: Sequence[str] = (),
+    ) -> None:
+        super().__init__(options, system)
+        self._server = server
+        self._model = model
+        self._stop = list(stop)
+
+    @property
+    def name(self) -> str:
+        """What the server calls the model."""
+        return self._model
+
+    @property
+    def title(self) -> str:
+        """The model, and where it is."""
+        return f"{self._model} at {self._server.address}"
+
+    def count_used(self) -> int | None:
+        """Tokens of the conversation after its last answer, as the server counts them."""
+        if not self.turns:
+            return 0
+        stats = self.turns[-1].stats
+        if stats.prompt_tokens is None or stats.output_tokens is None:
+            return None
+        return stats.prompt_tokens + stats.output_tokens
+
+    def _answer(self, turns: Sequence[Turn], text: str, on_progress: Progress | None) -> Reply:
+        del on_progress  # a server tells nothing while it reads
+        messages = [{"role": "system", "content": self.system}] if self.system else []
+        for turn in turns:
+            messages.append({"role": "user", "content": turn.user})
+            messages.append({"role": "assistant", "content": turn.text})
+        messages.append({"role": "user", "content": text})
+        request = {"model": self._model, "messages": messages, **self._ask_for()}
+        generation = ServerGeneration(self._server, request)
+        return Reply(self, text, list(turns), 0, generation, generation.close)
+
+    def _ask_for(self) -> dict[str, Any]:
+        """Options of the request: those that were given, no others, as servers refuse some."""
+        given = {name: value for name, value in asdict(self.options).items() if value is not None}
+        if self._attempt:  # some servers draw the same each time unless another seed is given
+            given["seed"] = (given.get("seed", secrets.randbits(31)) + self._attempt) % 2**32
+        asked = {key: given[name] for name in given for key in _NAMES.get(name, (name,))}
+        return {**asked, "stop": self._stop} if self._stop else asked

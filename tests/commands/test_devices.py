@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from g3n_cli.commands.devices import find_missing, show_devices
+from g3n_cli.ggml.devices import Device
+
+GPU = Device("CUDA0", "NVIDIA H100", "gpu", "CUDA", 78_000_000_000, 80_000_000_000)
+
+
+def test_the_table_names_cpu_features_kernels_and_what_is_missing(g3n):
+    done = g3n.run("devices")
+    assert (done.returncode, done.stderr) == (0, b"")
+    table, build, *missing = done.stdout.decode().split("\n\n")
+    assert table.splitlines()[1].split()[:3] == ["CPU", "cpu", "CPU"]
+    assert "REPACK" in build
+    assert "g3n's kernels" in build
+    assert any('CMAKE_ARGS="-DGGML_' in part for part in missing)
+
+
+def test_json_has_the_same_with_memory_in_bytes(g3n):
+    done = g3n.run("devices", "--json")
+    report = json.loads(done.stdout)
+    assert list(report) == ["ggml", "devices", "backends", "kernels", "missing"]
+    (cpu,) = [device for device in report["devices"] if device["type"] == "cpu"]
+    assert cpu["memory_total_bytes"] > 1e8
+    assert report["backends"][0]["features"]["REPACK"] == "1"
+
+
+def test_a_gpu_has_a_line_of_its_own():
+    cells = "CUDA0 gpu CUDA 78.00 GB 80.00 GB NVIDIA H100"
+    assert show_devices([GPU]).splitlines()[1].split() == cells.split()
+
+
+@pytest.mark.parametrize(
+    ("built", "system", "missing"),
+    [
+        ({"CPU"}, "linux", ["CUDA", "ROCm", "SYCL", "Vulkan"]),
+        ({"CPU", "CUDA"}, "linux", ["ROCm", "SYCL", "Vulkan"]),
+        ({"CPU"}, "darwin", ["MTL"]),
+        ({"CPU", "MTL"}, "darwin", []),
+    ],
+)
+def test_what_is_built_in_is_not_missing(built, system, missing):
+    assert [backend.name for backend in find_missing(built, system)] == missing
