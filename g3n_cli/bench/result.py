@@ -184,7 +184,8 @@ def _prefill_tps(result: CaseResult) -> float | None:
 
 
 def _bytes_per_token(sample: Sample) -> float | None:
-    return sample.decode.read_bytes / len(sample.gaps_s) if sample.gaps_s else None
+    n_bytes = sample.decode.read_bytes
+    return n_bytes / len(sample.gaps_s) if n_bytes is not None and sample.gaps_s else None
 
 
 def _faults_per_token(sample: Sample) -> float | None:

@@ -16,6 +16,7 @@ from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
 from g3n_cli.bench.environment import describe_environment
 from g3n_cli.bench.files import History, write_report
 from g3n_cli.bench.formats import FILE_FORMATS, format_report
+from g3n_cli.bench.memory import check_kernel
 from g3n_cli.bench.quality import load_sample
 from g3n_cli.bench.result import Report
 from g3n_cli.bench.runner import Plan, Runner, Status
@@ -69,6 +70,7 @@ class Request:
 
 def run_request(request: Request) -> None:
     """Refuse what cannot be, measure, print."""
+    check_kernel()
     terminal = Terminal.of_process()
     kind = choose_file_format(request)
     ab = parse_ab(request.ab) if request.ab else None
@@ -86,7 +88,7 @@ def make_plan(request: Request, cases: Sequence[Case], source: Source) -> Plan:
     Raises:
         UsageError: too few repetitions to compare.
     """
-    usual = AB_REPETITIONS if request.ab and not request.preset else PRESETS[request.preset][3]
+    usual = AB_REPETITIONS if request.ab else PRESETS[request.preset][3]
     repetitions = request.repetitions or usual
     if request.ab:
         check_pairs(repetitions)
@@ -108,6 +110,8 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
         sides = [_make_sweep(request, [model]) for model in models]
     elif ab.setting in request.settings:
         raise UsageError(f"--{ab.setting} and --ab {ab.setting} contradict each other")
+    elif any(len(parse_setting(ab.setting, value)) > 1 for value in (ab.a, ab.b)):
+        raise UsageError(f"--ab {ab.setting} compares two values, not ranges")
     else:
         settings = [{**request.settings, ab.setting: value} for value in (ab.a, ab.b)]
         models = _find_models(request, terminal)
