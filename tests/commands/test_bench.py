@@ -165,7 +165,7 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--ab", "kv=f16,q8_0", "-r", "2"), 2, "at least 5"),
         (("--ab", "kv=f16,q8_0", "--kv", "f16"), 2, "contradict"),
         (("--ab", "model=a,b"), 2, "names the models"),
-        (("--ab", "threads=1,1-2"), 2, "not ranges"),
+        (("--ab", "batch=16,1-4"), 2, "not ranges"),
         (("--synthetic", "e9b"), 2, "no shape"),
         (("--synthetic", "e4b"), 2, "GB"),
         (("--file", "none.txt"), 4, "none.txt"),
