@@ -9,6 +9,7 @@ from g3n_cli.bench.case import Case
 from g3n_cli.bench.metrics import LEAST_PAIRS, Ratio, compute_ratio
 from g3n_cli.bench.result import CaseResult, Comparison, Sample, decode_tps
 from g3n_cli.bench.sweep_text import parse_words
+from g3n_cli.bench.table import name_cases
 from g3n_cli.errors import UsageError
 
 _TOO_LITTLE = 0.005
@@ -90,7 +91,8 @@ def compare_pairs(ab: Ab, results: Sequence[CaseResult]) -> Iterator[Comparison]
         ab: What differs.
         results: In the order of ``interleave``.
     """
-    for a, b in zip(results[::2], results[1::2], strict=False):
+    names = name_cases(results[::2])  # all have one value: it is no part of them
+    for name, a, b in zip(names, results[::2], results[1::2], strict=False):
         for measure in _MEASURES:
             pairs = [
                 (x, y)
@@ -101,7 +103,7 @@ def compare_pairs(ab: Ab, results: Sequence[CaseResult]) -> Iterator[Comparison]
                 continue
             ratio = compute_ratio([x for x, _ in pairs], [y for _, y in pairs])
             yield Comparison(
-                label=a.label,
+                label=name,
                 setting=ab.setting,
                 a=ab.a,
                 b=ab.b,

@@ -15,6 +15,7 @@ CPU = "cpu"
 DEVICES = (CPU,)
 """What ``--device`` may name."""
 
+_PLAIN = ("n_prompt", "n_gen", "n_depth", "device", "least_ctx")
 _OF_THE_CASE = frozenset({"n_ctx", "named_sizes"})
 """Settings that follow from the rest and are not recorded as such."""
 
@@ -36,8 +37,9 @@ class Case:
         n_prompt: Tokens of the prompt whose first token is waited for; 0 leaves that out.
         n_gen: Tokens decoded one by one after the first; 0 leaves that out.
         n_depth: Tokens that are in the context before.
-        settings: How it runs; the context is as long as the case needs.
+        settings: How it runs; the context is as long as the case needs, or longer.
         device: Where it runs.
+        least_ctx: Positions that the context has at least.
     """
 
     model: BenchModel
@@ -46,6 +48,7 @@ class Case:
     n_depth: int = 0
     settings: EngineSettings = field(default_factory=EngineSettings)
     device: str = CPU
+    least_ctx: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
@@ -55,7 +58,8 @@ class Case:
                 "one of them must be above 0",
             )
         # Without a prompt one token is read to decode after.
-        n_ctx = self.n_depth + max(self.n_prompt, not self.n_depth) + self.n_gen
+        needed = self.n_depth + max(self.n_prompt, not self.n_depth) + self.n_gen
+        n_ctx = max(needed, self.least_ctx)
         object.__setattr__(self, "settings", replace(self.settings, n_ctx=n_ctx))
 
     @property
@@ -82,6 +86,7 @@ class Case:
             "n_depth": self.n_depth,
             "settings": self.recorded_settings,
             "device": self.device,
+            "least_ctx": self.least_ctx,
         }
 
     @classmethod
@@ -90,7 +95,7 @@ class Case:
         return cls(
             model=BenchModel(values["model"], Path(values["path"])),
             settings=EngineSettings(**values["settings"], named_sizes=named_sizes),
-            **{name: values[name] for name in ("n_prompt", "n_gen", "n_depth", "device")},
+            **{name: values[name] for name in _PLAIN},
         )
 
 
@@ -106,6 +111,7 @@ class Sweep:
         base: Settings that do not vary.
         varied: Values of those that do, by their names in ``EngineSettings``.
         devices: Where to run.
+        least_ctx: Positions that each context has at least.
     """
 
     models: Sequence[BenchModel]
@@ -115,6 +121,7 @@ class Sweep:
     base: EngineSettings
     varied: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     devices: Sequence[str] = (CPU,)
+    least_ctx: int = 0
 
     def expand(self) -> list[Case]:
         """All cases, each once, the model changing slowest.
@@ -131,7 +138,7 @@ class Sweep:
         ]
         axes = (self.models, self.devices, settings, self.n_depth, self.n_prompt, self.n_gen)
         for model, device, how, n_depth, n_prompt, n_gen in itertools.product(*axes):
-            yield Case(model, n_prompt, n_gen, n_depth, how, device)
+            yield Case(model, n_prompt, n_gen, n_depth, how, device, self.least_ctx)
 
 
 def find_varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:

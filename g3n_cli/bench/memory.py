@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from g3n_cli.errors import UsageError
+
 PARTS = {
     "weights": "weights copied out of the file, in panels or repacked",
     "mapped_weights": "weights used where they lie in the mapped file",
@@ -57,14 +59,14 @@ class Counters:
     Attributes:
         minor_faults: Pages made or mapped without reading.
         major_faults: Pages that had to be read.
-        read_bytes: Bytes that came from a disk.
+        read_bytes: Bytes that came from a disk; None where the kernel does not count them.
         switches: Times the system took the processor away.
         cpu_s: Seconds of processors.
     """
 
     minor_faults: int
     major_faults: int
-    read_bytes: int
+    read_bytes: int | None
     switches: int
     cpu_s: float
 
@@ -73,19 +75,31 @@ class Counters:
         return Counters(
             self.minor_faults - before.minor_faults,
             self.major_faults - before.major_faults,
-            self.read_bytes - before.read_bytes,
+            None
+            if self.read_bytes is None or before.read_bytes is None
+            else self.read_bytes - before.read_bytes,
             self.switches - before.switches,
             self.cpu_s - before.cpu_s,
         )
 
 
+def check_kernel() -> None:
+    """Refuse a system that does not tell what a ledger needs.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if not (_PROC / "smaps_rollup").exists():
+        raise UsageError("g3n bench needs Linux 4.14 or newer", "memory is read from /proc there")
+
+
 def read_counters() -> Counters:
     """Those of this process."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    usage, io = resource.getrusage(resource.RUSAGE_SELF), _PROC / "io"
     return Counters(
         usage.ru_minflt,
         usage.ru_majflt,
-        _parse_fields((_PROC / "io").read_text())["read_bytes"],
+        _parse_fields(io.read_text())["read_bytes"] if io.exists() else None,
         usage.ru_nivcsw,
         usage.ru_utime + usage.ru_stime,
     )
@@ -149,8 +163,10 @@ def forget_peak() -> None:
 
 
 def _count_resident(memory: tuple[int, int]) -> int:
-    """Bytes of the pages of an address range that are there."""
+    """Bytes of the pages of an address range that are there; all where the kernel hides it."""
     address, n_bytes = memory
+    if not (_PROC / "pagemap").exists():
+        return n_bytes
     first, last = address // mmap.PAGESIZE, -(-(address + n_bytes) // mmap.PAGESIZE)
     fd = os.open(_PROC / "pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -81,6 +81,7 @@ class CaseResult:
         n_prompt: Tokens of the prompt; 0 for none.
         n_gen: Tokens decoded after the first.
         n_depth: Tokens in the context before.
+        n_ctx: Positions of the context.
         settings: All others, by name.
         samples: One for each repetition so far.
         warnings: Why its figures may not be trusted.
@@ -92,6 +93,7 @@ class CaseResult:
     n_prompt: int
     n_gen: int
     n_depth: int
+    n_ctx: int
     settings: dict[str, Any]
     samples: tuple[Sample, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ class CaseResult:
             n_prompt=case.n_prompt,
             n_gen=case.n_gen,
             n_depth=case.n_depth,
+            n_ctx=case.settings.n_ctx,
             settings=case.recorded_settings,
             samples=tuple(samples),
             warnings=tuple(warnings),
@@ -181,7 +184,13 @@ def _prefill_tps(result: CaseResult) -> float | None:
 
 
 def _bytes_per_token(sample: Sample) -> float | None:
-    return sample.decode.read_bytes / len(sample.gaps_s) if sample.gaps_s else None
+    n_bytes = sample.decode.read_bytes
+    return n_bytes / len(sample.gaps_s) if n_bytes is not None and sample.gaps_s else None
+
+
+def _faults_per_token(sample: Sample) -> float | None:
+    faults = sample.decode.minor_faults + sample.decode.major_faults
+    return faults / len(sample.gaps_s) if sample.gaps_s else None
 
 
 FIGURES = (
@@ -227,6 +236,20 @@ FIGURES = (
         _median_of(lambda sample: sample.ledger.rss_bytes),
     ),
     Figure(
+        "steady_pss_bytes",
+        "PSS",
+        "the same, of what is shared with other processes only this one's share",
+        _median_of(lambda sample: sample.ledger.pss_bytes),
+        is_shown=False,
+    ),
+    Figure(
+        "steady_uss_bytes",
+        "USS",
+        "the same without what is shared",
+        _median_of(lambda sample: sample.ledger.uss_bytes),
+        is_shown=False,
+    ),
+    Figure(
         "load_s",
         "load",
         "median seconds opening the model",
@@ -238,6 +261,13 @@ FIGURES = (
         "read/token",
         "median bytes that came from a disk / tokens after the first",
         _median_of(_bytes_per_token),
+        is_shown=False,
+    ),
+    Figure(
+        "faults_per_token",
+        "faults/token",
+        "median page faults / tokens after the first",
+        _median_of(_faults_per_token),
         is_shown=False,
     ),
     Figure(
@@ -255,7 +285,7 @@ class Comparison:
     """The outcome of ``--ab`` for one case and one figure.
 
     Attributes:
-        label: Of the case.
+        label: Of the case, with what else tells it from others.
         setting: What differs.
         a: One value of it.
         b: The other.

@@ -21,7 +21,6 @@ from g3n_cli.bench.case import Case
 from g3n_cli.bench.result import Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.watch import Watch
-from g3n_cli.config import EngineSettings
 from g3n_cli.engine.api import Engine
 from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
@@ -85,7 +84,7 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
             on_phase("warming up")
             other = _make_ids(engine, job, job.seed + _OTHER)
             # A common beginning would be reused.
-            _warm_up(engine, case.settings, [i for i in other if i != ids[0]] or other)
+            _warm_up(engine, case, [i for i in other if i != ids[0]] or other)
         n_before = case.n_depth or int(not case.n_prompt)
         if n_before:
             on_phase("reading what is there before")
@@ -109,9 +108,9 @@ def _make_ids(engine: Engine, job: Job, seed: int) -> list[int]:
     return job.source.make_ids(engine.tokenizer, engine.info.n_vocab, n, seed)
 
 
-def _warm_up(engine: Engine, settings: EngineSettings, ids: Sequence[int]) -> None:
+def _warm_up(engine: Engine, case: Case, ids: Sequence[int]) -> None:
     """Have made what is made once: buffers, plans of prompts and of single tokens."""
-    n_prompt = min(settings.n_batch, max(1, settings.n_ctx - _N_WARM_STEPS), len(ids))
+    n_prompt = min(case.settings.n_batch, max(1, case.n_prompt))
     engine.prefill(Prompt.of_ids(ids[:n_prompt]))
     for token in ids[:_N_WARM_STEPS]:
         if engine.n_past < engine.n_ctx:

@@ -57,6 +57,17 @@ DepthOption: TypeAlias = Annotated[
         help="Tokens that are in the context before.",
     ),
 ]
+CtxOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--ctx",
+        metavar="N",
+        min=0,
+        show_default="what each case needs",
+        help="Least positions of the context; models other than Gemma 3n take memory for all of "
+        "them.",
+    ),
+]
 RepetitionsOption: TypeAlias = Annotated[
     int | None,
     typer.Option(

@@ -16,6 +16,7 @@ from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
 from g3n_cli.bench.environment import describe_environment
 from g3n_cli.bench.files import History, write_report
 from g3n_cli.bench.formats import FILE_FORMATS, format_report
+from g3n_cli.bench.memory import check_kernel
 from g3n_cli.bench.quality import load_sample
 from g3n_cli.bench.result import Report
 from g3n_cli.bench.runner import Plan, Runner, Status
@@ -31,7 +32,7 @@ from g3n_cli.ui import bench_view
 from g3n_cli.ui.bench_view import TextTable
 from g3n_cli.ui.plot import plot
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import escape_json
+from g3n_cli.ui.text import escape_json, make_visible
 
 PRESETS: dict[Preset | None, tuple[str, str, str, int]] = {
     # -p, -n, -d, -r
@@ -52,6 +53,7 @@ class Request:
     n_prompt: str | None
     n_gen: str | None
     n_depth: str | None
+    ctx: int
     repetitions: int | None
     ab: str | None
     settings: Mapping[str, str]
@@ -68,6 +70,7 @@ class Request:
 
 def run_request(request: Request) -> None:
     """Refuse what cannot be, measure, print."""
+    check_kernel()
     terminal = Terminal.of_process()
     kind = choose_file_format(request)
     ab = parse_ab(request.ab) if request.ab else None
@@ -76,7 +79,7 @@ def run_request(request: Request) -> None:
     )
     cases = make_cases(request, ab, terminal)
     check_cases(cases)
-    Session(request, ab, kind, terminal).run(make_plan(request, cases, source))
+    Run(request, ab, kind, terminal).execute(make_plan(request, cases, source))
 
 
 def make_plan(request: Request, cases: Sequence[Case], source: Source) -> Plan:
@@ -85,7 +88,7 @@ def make_plan(request: Request, cases: Sequence[Case], source: Source) -> Plan:
     Raises:
         UsageError: too few repetitions to compare.
     """
-    usual = AB_REPETITIONS if request.ab and not request.preset else PRESETS[request.preset][3]
+    usual = AB_REPETITIONS if request.ab else PRESETS[request.preset][3]
     repetitions = request.repetitions or usual
     if request.ab:
         check_pairs(repetitions)
@@ -99,19 +102,21 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
         UsageError: a value that makes no sense.
     """
     if ab is None:
-        return tuple(_make_sweep(request, terminal).expand())
+        return tuple(_make_sweep(request, _find_models(request, terminal)).expand())
     if ab.setting == "model":
         if request.models or request.synthetic:
             raise UsageError("--ab model=A,B names the models", "leave -m and --synthetic out")
-        sides = [replace(request, models=(name,)) for name in (ab.a, ab.b)]
+        models = _find_models(replace(request, models=(ab.a, ab.b)), terminal)
+        sides = [_make_sweep(request, [model]) for model in models]
     elif ab.setting in request.settings:
         raise UsageError(f"--{ab.setting} and --ab {ab.setting} contradict each other")
+    elif any(len(parse_setting(ab.setting, value)) > 1 for value in (ab.a, ab.b)):
+        raise UsageError(f"--ab {ab.setting} compares two values, not ranges")
     else:
-        settings = request.settings
-        sides = [
-            replace(request, settings={**settings, ab.setting: value}) for value in (ab.a, ab.b)
-        ]
-    a, b = (_make_sweep(side, terminal).expand() for side in sides)
+        settings = [{**request.settings, ab.setting: value} for value in (ab.a, ab.b)]
+        models = _find_models(request, terminal)
+        sides = [_make_sweep(replace(request, settings=each), models) for each in settings]
+    a, b = (side.expand() for side in sides)
     return interleave(a, b)
 
 
@@ -122,18 +127,19 @@ def choose_file_format(request: Request) -> FileFormat:
         UsageError: nothing tells.
     """
     output = request.output
-    wanted = request.format or (output.suffix.removeprefix(".") if output else "json")
-    kind = next((each for each in FILE_FORMATS if each == wanted), None)
-    if kind is not None:
-        return kind
     if output is None:
         return "json"
+    by_name = output.suffix.removeprefix(".")
+    wanted = by_name if request.format in (None, "table") else request.format
+    for kind in FILE_FORMATS:
+        if kind == wanted:
+            return kind
     raise UsageError(
         f"--output {output} has no format", f"end it in .{', .'.join(FILE_FORMATS)}, or give -o"
     )
 
 
-def _make_sweep(request: Request, terminal: Terminal) -> Sweep:
+def _make_sweep(request: Request, models: Sequence[BenchModel]) -> Sweep:
     n_prompt, n_gen, n_depth, _ = PRESETS[request.preset]
     devices = parse_words(request.devices, "--device")
     for device in devices:
@@ -148,7 +154,8 @@ def _make_sweep(request: Request, terminal: Terminal) -> Sweep:
         base=EngineSettings(named_sizes=read_sizes()),
         varied={SETTINGS[name]: values for name, values in parsed},
         devices=devices,
-        models=_find_models(request, terminal),
+        least_ctx=request.ctx,
+        models=models,
     )
 
 
@@ -172,7 +179,7 @@ def _find_models(request: Request, terminal: Terminal) -> list[BenchModel]:
     return models
 
 
-class Session:
+class Run:
     """One run at a terminal.
 
     Args:
@@ -190,7 +197,7 @@ class Session:
         self._view = bench_view.BenchView(terminal)
         self._table: TextTable | None = None
 
-    def run(self, plan: Plan) -> None:
+    def execute(self, plan: Plan) -> None:
         """Run the plan; whatever ends it, what has been measured is written and printed."""
         models = dict.fromkeys(case.model for case in plan.cases)
         self._environment = describe_environment(models)
@@ -241,7 +248,8 @@ class Session:
                 for chart in make_charts([("", report)]):
                     terminal.write("\n" + plot(chart, terminal))
         else:
-            terminal.write(escape_json(format_report(report, kind)))
+            escape = escape_json if kind in ("json", "jsonl") else make_visible
+            terminal.write(escape(format_report(report, kind)))
         for line in summarize_warnings(report.cases):
             terminal.note(line)
         try:

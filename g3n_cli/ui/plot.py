@@ -15,6 +15,7 @@ _MOST_WIDTH = 100
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a cell by column and row. **Source**: Unicode, block "Braille Patterns"."""
 
+_WHOLE = 0xFF
 _COLOURS = (34, 33, 32, 35, 36, 31)
 
 Point = tuple[float, float]
@@ -103,9 +104,9 @@ class _Grid:
         self._owners = [[0] * width for _ in range(height)]
 
     def draw(self, places: Sequence[Point], owner: int, *, is_joined: bool) -> None:
-        """Dots at places, or lines through them."""
+        """Lines through places, or a whole cell at each, which a single dot would not show."""
         for place in places:
-            self._set(place, owner)
+            self._set(place, owner, whole=not is_joined)
         for (x1, y1), (x2, y2) in pairwise(places) if is_joined else ():
             steps = max(1, round(max(abs(x2 - x1), abs(y2 - y1))))
             for i in range(steps + 1):
@@ -120,9 +121,9 @@ class _Grid:
             rows.append("".join(painted))
         return rows
 
-    def _set(self, place: Point, owner: int) -> None:
+    def _set(self, place: Point, owner: int, *, whole: bool = False) -> None:
         x, y = round(place[0]), round(place[1])
-        self._bits[y // 4][x // 2] |= _DOTS[x % 2][y % 4]
+        self._bits[y // 4][x // 2] |= _WHOLE if whole else _DOTS[x % 2][y % 4]
         self._owners[y // 4][x // 2] = owner
 
 

@@ -38,6 +38,7 @@ def make_result(*samples, n_prompt=8, n_gen=3, n_depth=0, model="tiny", warnings
         n_prompt=n_prompt,
         n_gen=n_gen,
         n_depth=n_depth,
+        n_ctx=n_prompt + n_gen + n_depth,
         settings={"n_threads": 1, "kv": "f16", **settings},
         samples=samples or (make_sample(),),
         warnings=tuple(warnings),

@@ -60,6 +60,17 @@ def test_figures_that_one_side_lacks_are_not_compared():
     assert [each.figure for each in compare_pairs(AB, [a, b])] == ["decode_tps", "peak_rss_bytes"]
 
 
+def test_pairs_of_a_sweep_are_told_apart():
+    five = [make_sample()] * 5
+    results = [
+        make_result(*five, prefill=prefill, kv=kv)
+        for kv in ("f16", "q8_0")
+        for prefill in ("skip", "full")
+    ]
+    labels = dict.fromkeys(each.label for each in compare_pairs(AB, results))
+    assert list(labels) == ["pp8+tg3 kv=f16", "pp8+tg3 kv=q8_0"]
+
+
 def test_pairs_stand_beside_each_other():
     a, b = ([Case(BenchModel(name, Path(name)), n, 1) for n in (4, 8)] for name in "ab")
     names = [(case.model.name, case.n_prompt) for case in interleave(a, b)]

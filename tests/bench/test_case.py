@@ -34,6 +34,11 @@ def test_the_context_holds_all_tokens_and_no_more(n_prompt, n_gen, n_depth):
     assert case.settings.n_ctx == max(n_depth + n_prompt, 1) + n_gen
 
 
+def test_a_longer_context_can_be_asked_for():
+    assert Case(MODEL, 8, 4, 0, BASE, least_ctx=100).settings.n_ctx == 100
+    assert Case(MODEL, 200, 4, 0, BASE, least_ctx=100).settings.n_ctx == 204
+
+
 @pytest.mark.parametrize("counts", [(0, 0, 0), (0, 0, 8), (-1, 4, 0)])
 def test_a_case_without_anything_to_measure_is_refused(counts):
     with pytest.raises(UsageError, match="nothing to measure"):

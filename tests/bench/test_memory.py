@@ -1,8 +1,11 @@
 import mmap
 from pathlib import Path
 
+import pytest
+
 from g3n_cli.bench import memory
 from g3n_cli.bench.memory import PARTS, Counters, build_ledger
+from g3n_cli.errors import UsageError
 from g3n_cli.ggml.handles import address_of
 
 ROLLUP = """\
@@ -67,6 +70,20 @@ def test_a_peak_is_forgotten():
 def test_counters_are_told_as_differences():
     before = Counters(10, 1, 4096, 2, 0.5)
     assert Counters(15, 1, 8192, 4, 0.75).since(before) == Counters(5, 0, 4096, 2, 0.25)
+
+
+def test_a_kernel_that_hides_things_is_told_or_done_without(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_PROC", tmp_path)
+    with pytest.raises(UsageError, match="needs Linux"):
+        memory.check_kernel()
+    counters = memory.read_counters()
+    assert counters.read_bytes is None
+    assert counters.since(counters).read_bytes is None
+    (tmp_path / "smaps_rollup").write_text(ROLLUP)
+    (tmp_path / "smaps").write_text("")
+    memory.check_kernel()
+    ledger = memory.read_ledger({"kv": [(4096, 12345)]}, Path("none.gguf"), 0)
+    assert ledger.parts["kv"] == 12345
 
 
 def test_a_process_that_has_ended_has_no_memory():

@@ -32,8 +32,11 @@ def test_figures_follow_their_formulas():
             "itl_p99_s": 0.392,
             "peak_rss_bytes": 90_000_000,
             "steady_rss_bytes": 80_000_000,
+            "steady_pss_bytes": 70_000_000,
+            "steady_uss_bytes": 60_000_000,
             "load_s": 0.2,
             "read_bytes_per_token": 0.0,
+            "faults_per_token": pytest.approx(100 / 3),
             "energy_j": None,
         }
     )
@@ -44,6 +47,8 @@ def test_what_was_not_measured_has_no_figure():
     assert {name for name, value in figures.items() if value is not None} == {
         "peak_rss_bytes",
         "steady_rss_bytes",
+        "steady_pss_bytes",
+        "steady_uss_bytes",
         "load_s",
     }
 

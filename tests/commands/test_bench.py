@@ -8,6 +8,7 @@ import time
 import pexpect
 import pytest
 
+from g3n_cli.app import run
 from tests.model_files import SMALL8
 from tests.oracle import find_case
 from tests.program import COMMAND, ROOT, assert_fails, make_environment
@@ -80,7 +81,7 @@ def test_charts_stand_below_the_table_if_asked_for(g3n):
 
 def test_a_file_is_written_in_the_format_of_its_name(g3n):
     out = g3n.home / "r.csv"
-    done = g3n.run(*TINY, *SHORT, "--output", out)
+    done = g3n.run(*TINY, *SHORT, "--output", out, "-o", "table")
     assert done.returncode == 0
     assert out.read_text().startswith("time,cpu,")
     assert done.stdout.decode().startswith("case")
@@ -99,12 +100,27 @@ def test_ab_says_what_differs_with_its_interval(g3n):
         assert "95 % CI" in each["sentence"]
 
 
-def test_two_models_can_be_compared(g3n):
-    flags = ("-p", "8", "-n", "0", "-r", "5", "-t", "1", "--ab", f"model={SMALL8},{MAT12}")
+def test_two_models_can_be_compared_though_their_files_are_called_alike(g3n):
+    (g3n.home / "other").mkdir()
+    other = g3n.home / "other" / SMALL8.name
+    other.write_bytes(SMALL8.read_bytes())
+    flags = ("-p", "8", "-n", "0", "-r", "5", "-t", "1", "--ab", f"model={SMALL8},{other}")
     done = g3n.run("bench", *flags)
     assert done.returncode == 0, done.stderr.decode()
-    last = done.stdout.decode().splitlines()[-2]
-    assert re.match(r"pp8: first token: .*5 pairs\)$", last)
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].split()[:2] == ["case", "model"]
+    assert str(other) in lines[3]
+    assert re.match(r"pp8: first token: .*5 pairs\)$", lines[-2])
+
+
+def test_control_characters_of_a_name_are_shown_as_pictures(g3n):
+    path = g3n.home / "a\x1b[2Jb.gguf"
+    path.write_bytes(SMALL8.read_bytes())
+    for kind in ("csv", "table", "html"):
+        both = ("-m", SMALL8, "-m", path, "-t", "1", "-p", "4", "-n", "0", "-r", "1", "-o", kind)
+        text = g3n.run("bench", *both).stdout.decode()
+        assert "\x1b" not in text
+        assert "a␛[2Jb" in text
 
 
 def test_a_cold_run_drops_the_file_first(g3n):
@@ -149,6 +165,7 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--ab", "kv=f16,q8_0", "-r", "2"), 2, "at least 5"),
         (("--ab", "kv=f16,q8_0", "--kv", "f16"), 2, "contradict"),
         (("--ab", "model=a,b"), 2, "names the models"),
+        (("--ab", "batch=16,1-4"), 2, "not ranges"),
         (("--synthetic", "e9b"), 2, "no shape"),
         (("--synthetic", "e4b"), 2, "GB"),
         (("--file", "none.txt"), 4, "none.txt"),
@@ -157,8 +174,22 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--output", "/dev/full", "-o", "json"), 1, "No space left"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_work(g3n, flags, code, part):
-    assert_fails(g3n.run(*TINY, *flags), code, part)
+def test_what_cannot_be_is_refused_before_any_work(
+    capsys, tmp_path, monkeypatch, flags, code, part
+):
+    for name in [name for name in os.environ if name.startswith("G3N_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # of this process
+    monkeypatch.setenv("G3N_CONFIG", os.devnull)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run([*map(str, TINY), *flags]) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    lines = told.err.splitlines()
+    assert lines[0].startswith("error: ")
+    assert part in lines[0]
+    assert len(lines) == 1 or lines[1].startswith("hint: ")
 
 
 def test_a_missing_model_is_refused(g3n):
