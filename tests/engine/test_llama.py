@@ -139,15 +139,17 @@ def test_progress_is_reported_for_each_batch(smollm2):
     assert seen == [(0, 300), (128, 300), (256, 300), (300, 300)]
 
 
-@pytest.mark.parametrize("kept", [890, 60])
+# Numbers are multiples of four: what is left over in a batch goes through llama.cpp's kernels for
+# single tokens, which with AVX2 round otherwise; see STEP_TOLERANCE.
+@pytest.mark.parametrize("kept", [892, 60])
 def test_trimmed_sliding_window_gives_the_logits_of_a_fresh_prefill(gemma3, kept):
-    first, other = random_prompt(900), random_prompt(10, seed=5)
+    first, other = random_prompt(900), random_prompt(12, seed=5)
     forget(gemma3).prefill(first)
     changed = join(first.slice(0, kept), other)
     seen = []
     trimmed = gemma3.prefill(changed, lambda *at: seen.append(at))
     # 60 positions are long out of the window, and llama.cpp has overwritten some of it.
-    assert seen[0] == (0, 10 if kept == 890 else kept + 10)
+    assert seen[0] == (0, 12 if kept == 892 else kept + 12)
     fresh = forget(gemma3).prefill(changed)
     assert np.abs(trimmed - fresh).max() < TOLERANCE
 
