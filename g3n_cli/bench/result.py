@@ -147,7 +147,6 @@ class Figure:
         title: Its head in a table.
         meaning: One line for docs/bench.md.
         compute: Works it out from all samples of a case.
-        is_rate: More is better; else less is.
         is_shown: It has a column in tables.
     """
 
@@ -155,7 +154,6 @@ class Figure:
     title: str
     meaning: str
     compute: Compute
-    is_rate: bool = False
     is_shown: bool = True
 
 
@@ -205,14 +203,12 @@ FIGURES = (
         "prefill/s",
         "median tokens of the prompt / seconds computing it",
         _prefill_tps,
-        is_rate=True,
     ),
     Figure(
         "decode_tps",
         "decode/s",
         "median tokens after the first / seconds after the first",
         _median_of(decode_tps),
-        is_rate=True,
     ),
     *(
         Figure(
