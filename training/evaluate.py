@@ -124,8 +124,8 @@ def measure(engine: Engine, composer: Composer, questions: Sequence[Question]) -
 def _is_follow_up_right(engine: Engine, question: Question) -> bool:
     """Ask for something else first, then what the question is after."""
     session = _open_session(engine)
-    first = "meaning" if question.aspect != "meaning" else "example"
-    opening = {"meaning": "what does {} mean?", "example": "use {} in a sentence"}[first]
+    is_meaning = question.aspect == "meaning"
+    opening = "use {} in a sentence" if is_meaning else "what does {} mean?"
     list(session.reply(opening.format(question.entry.word)))
     return is_right(question, "".join(session.reply(question.ask)))
 

@@ -76,7 +76,8 @@ def _describe_sizes(sizes: tuple[SizeInfo, ...], speeds: list[float]) -> Iterato
 
     for size, speed in zip(sizes, speeds, strict=True):
         counts = f"{format_params(size.n_params):>6} parameters  {format_size(size.n_bytes):>9}"
-        yield f"Size {size.name}", f"{counts} of weights  about {speed:.3g} tokens/s here"
+        rate = f"{speed:,.0f}" if speed >= 100 else f"{speed:.3g}"
+        yield f"Size {size.name}", f"{counts} of weights  about {rate} tokens/s here"
 
 
 def _sections(summary: Summary) -> Iterator[list[Row]]:

@@ -138,16 +138,15 @@ class SizeResolver:
 
     def count_read_bytes(self, widths: Widths) -> int:
         """Bytes of them that a token reads: of ``ffn_up`` only rows whose gates are not cut off."""
-        is_headed = _HEAD in self._gguf.tensors
-        total = 0.0
-        for info, n_bytes in self._find_used(widths):
-            part = info.name.split(".")
-            z = self._hparams.sparsity[int(part[1])] if part[0] == "blk" else None
-            if info.name == "token_embd.weight" and is_headed:
-                continue  # a row
-            is_sparse = z is not None and z >= SPARSE_FROM and part[2] == "ffn_up"
-            total += n_bytes * (math.erfc((z or 0) / math.sqrt(2)) / 2 if is_sparse else 1)
-        return round(total)
+        shares = {
+            f"blk.{layer}.ffn_up.weight": math.erfc(z / math.sqrt(2)) / 2
+            for layer, z in enumerate(self._hparams.sparsity)
+            if z is not None and z >= SPARSE_FROM
+        }
+        if _HEAD in self._gguf.tensors:
+            shares["token_embd.weight"] = 0.0  # a row
+        used = self._find_used(widths)
+        return round(sum(n_bytes * shares.get(info.name, 1.0) for info, n_bytes in used))
 
     def _find_used(self, widths: Widths) -> Iterator[tuple[TensorInfo, float]]:
         """Tensors with the bytes that a size has in memory of them."""

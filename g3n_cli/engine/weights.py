@@ -125,6 +125,7 @@ class Weights:
                 mapped.place(tensor, info.offset)
                 self._plain_down[info.name] = tensor
         self._loaded = dict.fromkeys(infos, _NOTHING)
+        self._held: Widths | None = None  # whose weights are there; None amid a change
 
     def __getitem__(self, name: str) -> Tensor:
         """A tensor that belongs to no layer, such as ``output_norm``."""
@@ -170,6 +171,9 @@ class Weights:
         Raises:
             ModelError: the file has changed since it was validated.
         """
+        if widths == self._held:
+            return
+        self._held = None
         jobs: list[tuple[int, Job]] = []
         aims: dict[TensorInfo, Extents] = {}
         for info, before in self._loaded.items():
@@ -193,6 +197,7 @@ class Weights:
                 pool.shutdown(cancel_futures=True)
                 raise
         self._loaded |= aims
+        self._held = widths
 
     def close(self) -> None:
         """Free everything; tensors must not be used afterwards."""

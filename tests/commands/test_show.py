@@ -99,9 +99,7 @@ def test_sizes_are_listed_with_parameters_and_weights():
     assert found[0]["read_bytes"] < found[0]["n_bytes"] < path.stat().st_size
     assert found[0]["estimated_decode_tps"] > 0
     row = rows_of(run(path))["Size full"]
-    assert re.fullmatch(
-        r"1\.0m parameters +1\.11 MB of weights +about [0-9.e+]+ tokens/s here", row
-    )
+    assert re.fullmatch(r"1\.0m parameters +1\.11 MB of weights +about [0-9.,]+ tokens/s here", row)
 
 
 def test_a_smaller_size_is_expected_to_be_faster():
