@@ -1,0 +1,1 @@
+"""Images and sound as positions of a prompt."""
