@@ -103,7 +103,7 @@ class AltUp:
         matrix = g.rows(self.weights.of(layer, "altup_predict_coef"), 0, n_altup * n_streams)
         routed = self._route(layer, g.middle(state, 0))
         # p[k, i] with the identity added, so that the sum over k contains stream i itself.
-        coefs = g.add(g.mul_mat(matrix, routed), g.columns(self.identity, n_altup * n_streams))
+        coefs = g.add(g.mul_mat(matrix, routed), g.columns(self.identity, 0, n_altup * n_streams))
         coefs = g.reshape(coefs, n_altup, n_streams, n_tokens)
         return g.out_prod(state, g.permute(coefs, 1, 0, 2, 3))
 

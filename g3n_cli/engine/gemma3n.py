@@ -21,7 +21,7 @@ from g3n_cli.ggml.graph import F16, F32, I32, I64, Graph
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import LANES
 
-N_NODES_BASE, N_NODES_PER_LAYER = 256, 160
+N_NODES_BASE, N_NODES_PER_LAYER = 256, 224
 
 
 @dataclass(frozen=True)
@@ -238,10 +238,9 @@ class _StepBuilder:
         """Gated FFN, its gate cut off in sparse layers. Source: ``Gemma3nTextMLP``."""
         width = self.shape.widths[layer]
         gate, up = (self.w.of(layer, f"ffn_{part}") for part in ("gate", "up"))
-        down = self.w.down(layer, width)
+        down = [self.g.columns(*columns) for columns in self.w.down(layer, width)]
         if width < self.hp.n_ff[layer]:
             gate, up = (self.g.rows(matrix, 0, width) for matrix in (gate, up))
-            down = self.g.columns(down, width)
         out = self.products.build_ffn(gate, up, down, x, self.hp.sparsity[layer])
         return self.g.name(out, f"ffn_out-{layer}")
 

@@ -6,6 +6,9 @@ float32: own kernels can do either, ggml's always quantize.
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from g3n_cli.config import ActType
@@ -71,9 +74,11 @@ class Products:
         return self._graph.custom(F32, ne, (ids, matrix), kernels.get_rows)
 
     def build_ffn(
-        self, gate: Tensor, up: Tensor, down: Tensor, x: Tensor, z: float | None
+        self, gate: Tensor, up: Tensor, down: Sequence[Tensor], x: Tensor, z: float | None
     ) -> Tensor:
         """``down · (gelu(cut(gate · x)) * (up · x))``; ``[n_embd, n]`` to the same.
+
+        ``down`` may be several matrices side by side.
 
         ``cut`` subtracts from each token's gates their mean and ``z`` standard deviations (of the
         population) and keeps what is above 0; with ``z`` None it leaves them as they are.
@@ -81,11 +86,12 @@ class Products:
         Source: transformers ``Gemma3nTextMLP``.
         """
         kernels, is_by_rows = self._weights.kernels, self._weights.is_by_rows(up)
-        in_panels = (gate, down) if is_by_rows and z is not None else (gate, up, down)
+        if gate.ne != up.ne or up.ne[1] != sum(part.ne[0] for part in down):
+            raise ShapeError(f"ffn: {gate!r}, {up!r}, {down!r} do not fit")
+        in_panels = (gate, *down) if is_by_rows and z is not None else (gate, up, *down)
         if kernels is None or not all(map(self._weights.kernels_of, in_panels)):
             return self._build_plain_ffn(gate, up, down, x, z)
-        if gate.ne != up.ne or up.ne[1] != down.ne[0]:
-            raise ShapeError(f"ffn: {gate!r}, {up!r}, {down!r} do not fit")
+        (whole,) = down  # matrices in panels are never in parts
         g = self._graph
         cutoffs: tuple[Tensor, ...] = ()
         is_quantized = all(map(self._is_quantized, in_panels))
@@ -96,7 +102,7 @@ class Products:
             cutoffs = (g.custom(F32, (x.ne[1],), (gate,), kernels.cutoff, (z,)),)
         if not is_quantized:
             sources = (gate, self.build(up, x), *cutoffs)
-            return self.build(down, g.custom(F32, gate.ne[:2], sources, kernels.geglu))
+            return self.build(whole, g.custom(F32, gate.ne[:2], sources, kernels.geglu))
         quantized = self._quantize(kernels, x)
         hidden = self._new_quantized(
             kernels,
@@ -105,10 +111,10 @@ class Products:
             kernels.gated,
             float(is_by_rows),
         )
-        return self._build_product(kernels, down, hidden)
+        return self._build_product(kernels, whole, hidden)
 
     def _build_plain_ffn(
-        self, gate: Tensor, up: Tensor, down: Tensor, x: Tensor, z: float | None
+        self, gate: Tensor, up: Tensor, down: Sequence[Tensor], x: Tensor, z: float | None
     ) -> Tensor:
         g = self._graph
         gates = self.build(gate, x)
@@ -118,7 +124,13 @@ class Products:
             mean = g.mean(gates)
             variance = g.clamp_min(g.sub(g.mean(g.sqr(gates)), g.sqr(mean)), 0.0)
             gates = g.relu(g.sub(gates, g.add(mean, g.scale(g.sqrt(variance), z))))
-        return self.build(down, g.geglu(gates, self.build(up, x)))
+        hidden = g.geglu(gates, self.build(up, x))
+        starts = itertools.accumulate((part.ne[0] for part in down), initial=0)
+        products = (
+            self.build(part, g.columns(hidden, start, part.ne[0]))
+            for part, start in zip(down, starts, strict=False)
+        )
+        return functools.reduce(g.add, products)
 
     def _is_quantized(self, matrix: Tensor) -> bool:
         """Whether own kernels multiply the matrix with quantized activations."""

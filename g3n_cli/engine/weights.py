@@ -15,9 +15,10 @@ import numpy as np
 from g3n_cli.config import EngineSettings, Widths
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
-from g3n_cli.engine.gguf_types import GgmlType
+from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.matformer import SPARSE_FROM
+from g3n_cli.engine.pieces import N_PIECES, Columns, Pieces
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import (
     Buffer,
@@ -55,7 +56,8 @@ class Weights:
     that are not needed any more.
 
     Of a nested model only what it uses is in memory: the first rows of gate and up, the first
-    columns of down, nothing of the layers it leaves out; unless all is to stay there.
+    columns of down, nothing of the layers it leaves out; unless all is to stay there. Down in
+    ggml's repacked form is stored in pieces, as no columns of that form can be used.
 
     Args:
         gguf: A validated file.
@@ -80,7 +82,7 @@ class Weights:
     ) -> None:
         self._path, self.kernels, self._settings = gguf.path, kernels, settings
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
-        self._context = Context(2 * len(infos))
+        self._context = Context((2 + N_PIECES) * len(infos))
         self._tensors = {info.name: self._context.new_tensor(info.type, *info.ne) for info in infos}
         matrices = [info for info in infos if settings.repack and len(info.ne) > 1]
         known = [
@@ -104,9 +106,12 @@ class Weights:
         self._panels = frozenset(self._tensors[info.name].ptr for info in in_panels)
         self._rows = frozenset(self._tensors[info.name].ptr for info in rows)
         self._buffers: list[Buffer] = []
-        self._reserve(copied, None)
-        self._reserve(in_panels, None)
-        self._reserve(repacked, find_repack_type())
+        down = {info: self._new_pieces(info) for info in repacked if _part_of(info) == _DOWN}
+        self._reserve(map(self._with_size, copied), None)
+        self._reserve(map(self._with_size, in_panels), None)
+        whole = (self._with_size(info) for info in repacked if info not in down)
+        pieces = ((t, i.n_bytes // len(tensors)) for i, tensors in down.items() for t in tensors)
+        self._reserve([*whole, *pieces], find_repack_type())
         self._file: BinaryIO = gguf.path.open("rb")
         # Private: nothing is ever written.
         self._mapping = mmap.mmap(self._file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
@@ -117,13 +122,12 @@ class Weights:
         for info in plain:
             if info not in self._copied:
                 mapped.place(self._tensors[info.name], info.offset)
-        # Of what ggml has repacked no columns can be used: for them there is the file.
-        self._plain_down = {}
-        for info in repacked:
-            if _part_of(info) == _DOWN:
-                tensor = self._context.new_tensor(info.type, *info.ne)
-                mapped.place(tensor, info.offset)
-                self._plain_down[info.name] = tensor
+        for info in down:
+            mapped.place(self._tensors[info.name], info.offset)
+        self._pieces = {
+            info.name: Pieces(info, tensors, self._tensors[info.name])
+            for info, tensors in down.items()
+        }
         self._loaded = dict.fromkeys(infos, _NOTHING)
         self._held: Widths | None = None  # whose weights are there; None amid a change
 
@@ -139,11 +143,11 @@ class Weights:
         """Tensor ``name`` of a layer, such as ``attn_q``."""
         return self[f"blk.{layer}.{name}"]
 
-    def down(self, layer: int, width: int) -> Tensor:
-        """``ffn_down`` of a layer, in a form whose first ``width`` columns can be used."""
+    def down(self, layer: int, width: int) -> list[Columns]:
+        """The first ``width`` columns of ``ffn_down`` of a layer, side by side."""
         name = f"blk.{layer}.{_DOWN}.weight"
-        tensor = self._tensors[name]
-        return tensor if width == tensor.ne[0] else self._plain_down.get(name, tensor)
+        pieces = self._pieces.get(name)
+        return pieces.columns(width) if pieces else [(self._tensors[name], 0, width)]
 
     def kernels_of(self, tensor: Tensor) -> Kernels | None:
         """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it.
@@ -178,8 +182,8 @@ class Weights:
         aims: dict[TensorInfo, Extents] = {}
         for info, before in self._loaded.items():
             after = _extents(info) if self._settings.keep_resident else _find_used(info, widths)
-            if info in self._repacked and _part_of(info) == _DOWN and after != _extents(info):
-                after = _NOTHING  # the file's mapping serves it
+            if pieces := self._pieces.get(info.name):
+                after = after[0], pieces.count_whole(after[1])
             if after != before:
                 self._release(info, before, after)
                 jobs += self._plan_loading(info, before, after)
@@ -208,24 +212,36 @@ class Weights:
 
     # ------------------------------------------------------------------------------------- memory
 
-    def _reserve(self, infos: list[TensorInfo], buffer_type: int | None) -> None:
-        """Memory for tensors, which are placed in it and not filled yet."""
-        if not infos:
+    def _with_size(self, info: TensorInfo) -> tuple[Tensor, int]:
+        return self._tensors[info.name], info.n_bytes
+
+    def _new_pieces(self, info: TensorInfo) -> tuple[Tensor, ...]:
+        """Tensors for the columns of a matrix, as few as one where they do not divide."""
+        count = N_PIECES if info.ne[0] % (N_PIECES * BLOCKS[info.type][0]) == 0 else 1
+        ne = info.ne[0] // count, info.ne[1]
+        return tuple(self._context.new_tensor(info.type, *ne) for _ in range(count))
+
+    def _reserve(self, wanted: Iterable[tuple[Tensor, int]], buffer_type: int | None) -> None:
+        """Memory for tensors of so many bytes, which are placed in it and not filled yet."""
+        tensors = list(wanted)
+        if not tensors:
             return
-        sizes = np.array([-(-info.n_bytes // _ALIGNMENT) * _ALIGNMENT for info in infos])
+        sizes = np.array([-(-n_bytes // _ALIGNMENT) * _ALIGNMENT for _, n_bytes in tensors])
         offsets, size = np.cumsum(sizes) - sizes, int(sizes.sum()) + _ALIGNMENT
         buffer = Buffer.allocate(buffer_type, size) if buffer_type else Buffer.zeros(size)
         self._buffers.append(buffer)
         buffer.mark_as_weights()
         start = -buffer.base % _ALIGNMENT
-        for info, offset in zip(infos, offsets, strict=True):
-            buffer.place(self._tensors[info.name], start + int(offset))
+        for (tensor, _), offset in zip(tensors, offsets, strict=True):
+            buffer.place(tensor, start + int(offset))
 
     def _release(self, info: TensorInfo, before: Extents, after: Extents) -> None:
         """Give back the memory of rows, and of columns in panels, that are not used any more."""
         tensor = self._tensors[info.name]
         start, row = tensor.struct.data or 0, tensor.nb[1]
-        if after[0] < before[0] and info not in self._copied:
+        if pieces := self._pieces.get(info.name):
+            pieces.release(before[1], after[1])
+        elif after[0] < before[0] and info not in self._copied:
             release_memory(start + after[0] * row, (before[0] - after[0]) * row)
         elif after[1] < before[1] and info in self._in_panels:
             assert self.kernels
@@ -242,8 +258,11 @@ class Weights:
         """Bytes and jobs that bring into memory what is in ``after`` and not in ``before``."""
         if after[0] <= before[0] and after[1] <= before[1]:
             return
-        row = info.n_bytes // _extents(info)[0]
-        if info in self._repacked:
+        row, fd = info.n_bytes // _extents(info)[0], self._file.fileno()
+        if pieces := self._pieces.get(info.name):
+            columns = before[1], after[1]
+            yield info.n_bytes, partial(pieces.fill, fd, self._path, *columns)
+        elif info in self._repacked:
             yield info.n_bytes, partial(self._fill, info, after)
         elif info in self._copied:
             if before == _NOTHING:

@@ -279,10 +279,18 @@ class Graph:
         view = self._lib.view_2d(self._ctx, a.ptr, a.ne[0], count, a.nb[1], start * a.nb[1])
         return Tensor(view)
 
-    def columns(self, a: Tensor, count: int) -> Tensor:
-        """The first ``count`` values of each row of a matrix ``[m, n]`` as a view."""
-        _require(count <= a.ne[0] and a.ne[2] == 1, "columns", a)
-        return Tensor(self._lib.view_2d(self._ctx, a.ptr, count, a.ne[1], a.nb[1], 0))
+    def columns(self, a: Tensor, start: int, count: int) -> Tensor:
+        """Values ``start`` to ``start + count - 1`` of each row of ``[m, n]``; a view, if not all.
+
+        Both are multiples of the type's block.
+        """
+        if (start, count) == (0, a.ne[0]):
+            return a
+        fits = start >= 0 and start + count <= a.ne[0] and a.ne[2] == 1
+        block = self._lib.blck_size(a.type)
+        _require(fits and start % block == 0 and count % block == 0, "columns", a)
+        offset = self._lib.row_size(a.type, start)
+        return Tensor(self._lib.view_2d(self._ctx, a.ptr, count, a.ne[1], a.nb[1], offset))
 
     def middle(self, a: Tensor, index: int) -> Tensor:
         """``a[:, index, :]`` of ``[m, n, t]`` as a view ``[m, t]``."""

@@ -1,10 +1,12 @@
 """Nested sizes: as transformers computes them, as files of their own, switched while running."""
 
+from dataclasses import replace
+
 import numpy as np
 import psutil
 import pytest
 
-from g3n_cli.bench.synthetic import make_model
+from g3n_cli.bench.synthetic import SHAPES, make_model
 from g3n_cli.config import EngineSettings, NamedSize
 from g3n_cli.convert.slice import write_slice
 from g3n_cli.engine.hparams import HParams
@@ -230,11 +232,30 @@ def test_a_size_as_wide_as_the_model_is_another_name_of_full():
     assert resolver.resolve("all") == resolver.resolve("e2b") == resolver.resolve("full")
 
 
-def test_memory_of_what_a_size_leaves_out_is_given_back(tmp_path):
+def open_random(path, **settings):
+    gguf = open_model(path)
+    return Gemma3nEngine(gguf, HParams.from_gguf(gguf), "m", EngineSettings(n_ctx=64, **settings))
+
+
+@pytest.mark.parametrize("width", [1024, 512, 96, 32], ids=str)
+def test_widths_inside_a_piece_of_a_repacked_matrix_compute_the_same(width, tmp_path, monkeypatch):
+    path, prompt = tmp_path / "model.gguf", random_prompt(9)
+    monkeypatch.setitem(SHAPES, "tiny", replace(SHAPES["tiny"], n_ff=1024))  # pieces of 64
+    make_model("tiny", "q8_0", path)
+    pieces = open_random(path, kernels="ggml")
+    pieces.resize(f"{width}*30")
+    plain = open_random(path, repack=False, size=f"{width}*30")
+    found, wanted = (engine.compute_all_logits(prompt) for engine in (pieces, plain))
+    assert np.abs(found - wanted).max() < 1e-3 * np.abs(wanted).max()
+    pieces.close()
+    plain.close()
+
+
+@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: str(*way.values()))
+def test_memory_of_what_a_size_leaves_out_is_given_back(way, tmp_path):
     path = tmp_path / "model.gguf"
     make_model("tiny", "q8_0", path)
-    gguf = open_model(path)
-    engine = Gemma3nEngine(gguf, HParams.from_gguf(gguf), "m", EngineSettings(n_ctx=64))
+    engine = open_random(path, **way)
     memory = psutil.Process().memory_info
     engine.prefill(random_prompt(9))
     sizes, held = ("256*20,-*8,256*2", "full"), []
