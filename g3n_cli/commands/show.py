@@ -66,8 +66,9 @@ def _estimate_speeds(sizes: tuple[SizeInfo, ...]) -> list[float]:
     if not sizes:
         return []
     from g3n_cli.bench.estimate import measure_machine
+    from g3n_cli.registry.models import resolve
 
-    machine = measure_machine(count_physical_cores())
+    machine = measure_machine(count_physical_cores(), resolve(None).path)
     return [machine.estimate_decode_tps(size.read_bytes, size.n_layer) for size in sizes]
 
 
