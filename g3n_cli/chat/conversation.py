@@ -22,7 +22,7 @@ class Turn:
     Attributes:
         user: What the person said.
         text: What the model answered.
-        ids: The answer's tokens as the model sampled them; none of a server's answer.
+        ids: The answer's tokens as the model sampled them; none where they are not known.
         stats: The answer's figures.
     """
 
@@ -55,6 +55,29 @@ class Answer(Protocol):
         ...
 
 
+class Recorder:
+    """Told of a conversation as it goes; this one keeps nothing."""
+
+    def begin(self, user: str, *, replaces: bool) -> None:
+        """A message is going to be answered, or the last one again."""
+
+    def add(self, piece: str) -> None:
+        """A piece of the answer came, and will be shown once this returns."""
+
+    def end(self, turn: Turn | None) -> None:
+        """The answer ended; None if it has no text."""
+
+    def drop_last(self) -> None:
+        """The last turn is forgotten."""
+
+    def leave(self) -> None:
+        """The conversation is over; what is said next begins another one."""
+
+    def take_notes(self) -> list[str]:
+        """What a person should know and was not told yet."""
+        return []
+
+
 class Conversation(ABC):
     """What a chat needs: a ``Session`` with a model in this process, or a ``RemoteSession``.
 
@@ -66,6 +89,8 @@ class Conversation(ABC):
         engine: The model open in this process, or None.
         turns: What was said, oldest first.
         last_stats: Figures of the last answer, or None.
+        recorder: Told of all that is said.
+        attempt: How often the last message was answered again.
     """
 
     engine: Engine | None
@@ -76,7 +101,8 @@ class Conversation(ABC):
         self.system = system
         self.turns: list[Turn] = []
         self.last_stats: GenerationStats | None = None
-        self._attempt = 0
+        self.recorder = Recorder()
+        self.attempt = 0
 
     @property
     @abstractmethod
@@ -94,7 +120,7 @@ class Conversation(ABC):
         Raises:
             InputError: the message alone does not fit the context.
         """
-        self._attempt = 0
+        self.attempt = 0
         return self._answer(self.turns, text, on_progress)
 
     def regenerate(self, on_progress: Progress | None = None) -> Reply:
@@ -105,7 +131,7 @@ class Conversation(ABC):
         """
         if not self.turns:
             raise UsageError("nothing was said yet")
-        self._attempt += 1
+        self.attempt += 1
         return self._answer(self.turns[:-1], self.turns[-1].user, on_progress)
 
     def undo(self) -> str:
@@ -116,10 +142,12 @@ class Conversation(ABC):
         """
         if not self.turns:
             raise UsageError("nothing was said yet")
+        self.recorder.drop_last()
         return self.turns.pop().user
 
     def clear(self) -> None:
-        """Forget all turns; the system text stays."""
+        """Begin another conversation; the system text stays."""
+        self.recorder.leave()
         self.turns.clear()
 
     @abstractmethod
@@ -167,11 +195,17 @@ class Reply:
 
     def __iter__(self) -> Generator[str]:
         """Pieces of the answer."""
+        conversation = self._conversation
+        conversation.recorder.begin(self._user, replaces=conversation.attempt > 0)
+        turn = None
         try:
-            yield from self._answer
+            for piece in self._answer:
+                conversation.recorder.add(piece)
+                yield piece
         finally:
             self._close()
-            self._conversation.last_stats = self.stats
+            conversation.last_stats = self.stats
             if not self.is_empty:
                 turn = Turn(self._user, self.text, tuple(self._answer.ids), self.stats)
-                self._conversation.turns = [*self._turns, turn]
+                conversation.turns = [*self._turns, turn]
+            conversation.recorder.end(turn)

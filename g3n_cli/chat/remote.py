@@ -81,7 +81,7 @@ class RemoteSession(Conversation):
     def _ask_for(self) -> dict[str, Any]:
         """Options of the request: those that were given, no others, as servers refuse some."""
         given = {name: value for name, value in asdict(self.options).items() if value is not None}
-        if self._attempt:  # some servers draw the same each time unless another seed is given
-            given["seed"] = (given.get("seed", secrets.randbits(31)) + self._attempt) % 2**32
+        if self.attempt:  # some servers draw the same each time unless another seed is given
+            given["seed"] = (given.get("seed", secrets.randbits(31)) + self.attempt) % 2**32
         asked = {key: given[name] for name in given for key in _NAMES.get(name, (name,))}
         return {**asked, "stop": self._stop} if self._stop else asked

@@ -62,9 +62,7 @@ class Session(Conversation):
     def _answer(self, turns: Sequence[Turn], text: str, on_progress: Progress | None) -> Reply:
         started = time.perf_counter()
         ids, n_dropped = self._fit(turns, text)
-        sampler = make_sampler(
-            self.engine, self.options.make_sampling(self._attempt), self._grammar
-        )
+        sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self._grammar)
         generation = Generation(
             self.engine,
             Prompt.of_ids(ids),
@@ -101,7 +99,7 @@ class Session(Conversation):
         messages = [Message("system", self.system)] if self.system else []
         for turn in turns:
             messages.append(Message("user", turn.user))
-            messages.append(Message("assistant", turn.text, turn.ids))
+            messages.append(Message("assistant", turn.text, turn.ids or None))
         if text is not None:
             messages.append(Message("user", text))
         return self._template.encode(messages)

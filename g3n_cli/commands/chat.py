@@ -33,6 +33,7 @@ from g3n_cli.commands.remote import (
     open_remote,
     refuse_engine_flags,
 )
+from g3n_cli.commands.saving import GoOnOption, NoSaveOption, Saving, SessionOption
 from g3n_cli.config import AUTO, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
@@ -159,6 +160,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         ),
     ] = None,
     grammar: GrammarOption = None,
+    go_on: GoOnOption = False,
+    session: SessionOption = None,
+    no_save: NoSaveOption = False,
     json: Annotated[
         bool,
         typer.Option(
@@ -227,6 +231,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     for_server = ServerOptions(seed, **given)  # what makes no sense is told before any work
     if "" in (stop or ()):
         raise UsageError("--stop must not be empty")
+    saving = Saving(go_on, session, no_save)
 
     terminal = Terminal.of_process()
     is_conversation = prompt is None and not json and is_at_terminal(terminal)
@@ -234,7 +239,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         refuse_engine_flags(context)
         question = None if is_conversation else read_prompt(prompt, terminal)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
-        talk(remote, question, terminal, as_json=json, show_stats=stats)
+        with saving.record(remote, terminal) as draft:
+            talk(remote, question, terminal, draft=draft, as_json=json, show_stats=stats)
         return
 
     check_device(device)
@@ -259,22 +265,24 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         auto = AutoSize(engine, min_tps) if size == AUTO else None
         if auto and engine.sizes:
             terminal.note(auto.choose())
-        session = Session(engine, options, system, stop or (), rules)
-        talk(
-            session,
-            question,
-            terminal,
-            auto,
-            load_s,
-            notice=spec.notice,
-            as_json=json,
-            show_stats=stats,
-        )
+        local = Session(engine, options, system, stop or (), rules)
+        with saving.record(local, terminal) as draft:
+            talk(
+                local,
+                question,
+                terminal,
+                auto,
+                load_s,
+                notice=spec.notice,
+                draft=draft,
+                as_json=json,
+                show_stats=stats,
+            )
     finally:
         engine.close()
 
 
-def talk(  # noqa: PLR0913  the two flags say how the other five are shown
+def talk(  # noqa: PLR0913  the two flags say how the others are shown
     conversation: Conversation,
     question: str | None,
     terminal: Terminal,
@@ -282,14 +290,15 @@ def talk(  # noqa: PLR0913  the two flags say how the other five are shown
     load_s: float | None = None,
     *,
     notice: str = "",
+    draft: str = "",
     as_json: bool,
     show_stats: bool,
 ) -> None:
-    """Answer one question, or without one talk until the person leaves."""
+    """Answer one question, or without one talk until the person leaves, a draft at hand."""
     if question is None:
         from g3n_cli.ui.repl import Repl
 
-        Repl(conversation, terminal, auto, notice, show_stats=show_stats).run()
+        Repl(conversation, terminal, auto, notice, draft, show_stats=show_stats).run()
         return
     from g3n_cli.ui import oneshot
 

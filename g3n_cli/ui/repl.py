@@ -14,7 +14,8 @@ from g3n_cli.ui.history import ChatHistory, find_history_path
 from g3n_cli.ui.memory import read_rss_bytes
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.prompt import InputLine
-from g3n_cli.ui.slash import Draft, Leave, Regenerate, SlashCommands, escape_message, read_command
+from g3n_cli.ui.slash import SlashCommands, escape_message, read_command
+from g3n_cli.ui.slash_types import Draft, Leave, Regenerate
 from g3n_cli.ui.terminal import Terminal, hide_typing
 from g3n_cli.ui.text import format_bytes
 
@@ -36,6 +37,7 @@ class Repl:
         terminal: Both ends of it.
         auto: Keeps the model as large as memory allows, or None.
         notice: What there is to know before the conversation begins.
+        draft: What stands in the first input line.
         show_stats: After each answer, show its figures.
     """
 
@@ -45,6 +47,7 @@ class Repl:
         terminal: Terminal,
         auto: AutoSize | None = None,
         notice: str = "",
+        draft: str = "",
         *,
         show_stats: bool,
     ) -> None:
@@ -62,7 +65,7 @@ class Repl:
             self._history,
         )
         self._n_used: int | None = 0
-        self._draft = ""
+        self._draft = escape_message(draft)
         self._is_warned = False
 
     def run(self) -> None:
@@ -93,6 +96,8 @@ class Repl:
                 self._terminal.report(error)
 
     def _read(self) -> str:
+        for note in self._conversation.recorder.take_notes():
+            self._terminal.note(f"warning: {note}")
         if self._history.problem and not self._is_warned:
             self._is_warned = True
             self._terminal.note(f"warning: {self._history.problem}")

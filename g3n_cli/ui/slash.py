@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
 
 from g3n_cli.chat.conversation import Conversation
 from g3n_cli.chat.options import OPTION_NAMES, find_option
+from g3n_cli.chat.saved import SavedChat
 from g3n_cli.engine.api import Engine
 from g3n_cli.engine.matformer import format_params
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.clipboard import copy_text
 from g3n_cli.ui.figures import format_context, format_stats
 from g3n_cli.ui.progress import ProgressBar
+from g3n_cli.ui.slash_sessions import SessionCommands
+from g3n_cli.ui.slash_types import Command, Draft, Leave, Outcome, Regenerate
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import format_bytes, suggest
 
 _RECOMPUTE = "--recompute"
-
-
-@dataclass(frozen=True)
-class Leave:
-    """The chat ends."""
-
-
-@dataclass(frozen=True)
-class Regenerate:
-    """The last message is answered again."""
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A text goes into the input line."""
-
-    text: str
-
-
-Outcome: TypeAlias = Leave | Regenerate | Draft | None
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command.
-
-    Attributes:
-        arguments: What may follow its name, for the help.
-        description: One line.
-        run: Takes what follows the name.
-        choices: What may follow, for completion.
-    """
-
-    arguments: str
-    description: str
-    run: Callable[[str], Outcome]
-    choices: tuple[str, ...] = ()
 
 
 def read_command(line: str) -> tuple[str, str] | None:
@@ -93,7 +56,7 @@ class SlashCommands:
             "regen": Command("", "answer the last message again", lambda _: Regenerate()),
             "edit": Command("", "take the last message back into the input line", self._edit),
             "undo": Command("", "forget the last message and its answer", self._undo),
-            "clear": Command("", "forget the whole conversation", self._clear),
+            "clear": Command("", "begin another conversation", self._clear),
             "system": Command("[TEXT]", "show or set the system text; - removes it", self._system),
             "set": Command(
                 "[NAME VALUE]", "show or set how answers are made", self._set, OPTION_NAMES
@@ -109,8 +72,10 @@ class SlashCommands:
             "copy": Command(
                 "[code]", "copy the last answer, or the code in it", self._copy, ("code",)
             ),
-            "exit": Command("", "leave", lambda _: Leave()),
         }
+        if isinstance(conversation.recorder, SavedChat):
+            self.commands |= SessionCommands(conversation.recorder, terminal).commands
+        self.commands["exit"] = Command("", "leave", lambda _: Leave())
 
     def knows(self, name: str) -> bool:
         """Whether there is a command of this name."""

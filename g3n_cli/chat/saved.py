@@ -1,0 +1,192 @@
+"""A conversation that is saved as it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from g3n_cli.chat.conversation import Conversation, Recorder, Turn
+from g3n_cli.chat.store import SavedSession, SessionInfo, SessionStore
+from g3n_cli.errors import G3nError, UsageError
+
+
+def find_store_path() -> Path:
+    """Where conversations are saved: in the person's folder for data."""
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("g3n")) / "chats.db"
+
+
+class SavedChat(Recorder):
+    """Keeps a conversation in a store, from its first message on.
+
+    A store that fails, on a full disk for example, ends the saving, not the conversation.
+
+    Args:
+        store: Where it is kept; the caller closes it.
+        conversation: What is kept.
+
+    Attributes:
+        session: Number of the saved conversation; None before the first message.
+    """
+
+    def __init__(self, store: SessionStore, conversation: Conversation) -> None:
+        self.store = store
+        self.session: int | None = None
+        self._notes = [store.notice] if store.notice else []
+        self._is_failed = False
+        self._conversation = conversation
+        self._n_turns = 0  # of the saved conversation; the model may see fewer
+        self._turn: int | None = None
+        self._replaced_by: str | None = None
+
+    # ----------------------------------------------------------------------------------- recording
+
+    def begin(self, user: str, *, replaces: bool) -> None:
+        """A message is going to be answered, or the last one again."""
+        self._turn, self._replaced_by = None, None
+        if replaces:
+            self._replaced_by = user  # the old answer stays until there is a new one
+        else:
+            self._save(lambda: self._open_turn(user))
+
+    def add(self, piece: str) -> None:
+        """A piece of the answer came."""
+        self._save(lambda: self._add(piece))
+
+    def end(self, turn: Turn | None) -> None:
+        """The answer ended; None if it has no text."""
+        self._save(lambda: self._end(turn))
+        self._turn, self._replaced_by = None, None
+
+    def drop_last(self) -> None:
+        """The last turn is forgotten."""
+        self._save(self._drop_last)
+
+    def leave(self) -> None:
+        """The conversation is over; what is said next begins another one."""
+        self.session, self._n_turns = None, 0
+
+    def take_notes(self) -> list[str]:
+        """What a person should know and was not told yet."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    # -------------------------------------------------------------------------- what a person asks
+
+    def resume(self, wanted: str | None = None, *, or_begin: bool = False) -> str:
+        """Go on with a saved conversation, or with the last one, and return its draft.
+
+        Args:
+            wanted: Its name or number; None for the last.
+            or_begin: Begin one of that name where there is none.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if wanted is None:
+            latest = self.store.list_sessions(1)
+            if not latest:
+                raise UsageError("no conversation is saved yet")
+            wanted = str(latest[0].id)
+        if or_begin and self.store.find(wanted) is None:
+            self.leave()
+            self._conversation.turns = []
+            self.session = self.store.begin(self._conversation.name, "", wanted)
+            return ""
+        saved = self.store.load(wanted)
+        self._conversation.turns = self._adapt(saved)
+        self._conversation.system = saved.system or self._conversation.system
+        self.session, self._n_turns = saved.info.id, len(saved.turns)
+        self.store.cut(saved.info.id, self._n_turns)  # the draft is said anew, or not
+        return saved.draft
+
+    def describe(self) -> str:
+        """One line on what is gone on with."""
+        info = self._info()
+        turns = "1 turn" if self._n_turns == 1 else f"{self._n_turns} turns"
+        return f"Conversation {info.id}, {turns}: {info.name or info.title}"
+
+    def rename(self, name: str) -> SessionInfo:
+        """Give the conversation a name; what was said so far is saved where it was not yet.
+
+        Raises:
+            UsageError: the name is taken, or cannot be one.
+        """
+        self.store.rename(self._session(), name)
+        return self._info()
+
+    def fork(self) -> SessionInfo:
+        """Go on in a copy; the conversation so far stays as it is."""
+        self.session = self.store.fork(self._session(), self._n_turns)
+        return self._info()
+
+    def _info(self) -> SessionInfo:
+        info = self.store.find(str(self.session))
+        assert info is not None
+        return info
+
+    # --------------------------------------------------------------------------------------- steps
+
+    def _session(self) -> int:
+        if self.session is None:
+            conversation = self._conversation
+            self.session = self.store.begin(conversation.name, conversation.system)
+        return self.session
+
+    def _open_turn(self, user: str) -> None:
+        conversation, session = self._conversation, self._session()
+        self.store.set_system(session, conversation.system)
+        self._turn = self.store.add_turn(session, self._n_turns, user, conversation.name)
+        if self._turn is None:
+            self.session = self.store.fork(session, self._n_turns)
+            self._notes.append(
+                f"another chat has gone on with conversation {session}:"
+                f" this one is now conversation {self.session}"
+            )
+            self._turn = self.store.add_turn(self.session, self._n_turns, user, conversation.name)
+        self._n_turns += 1
+
+    def _drop_last(self) -> None:
+        if self.session is not None and self._n_turns:
+            self._n_turns -= 1
+            self.store.cut(self.session, self._n_turns)
+
+    def _replace_last(self) -> None:
+        """The first text of another answer takes the place of the old one."""
+        if self._replaced_by is not None:
+            user, self._replaced_by = self._replaced_by, None
+            self._drop_last()
+            self._open_turn(user)
+
+    def _add(self, piece: str) -> None:
+        self._replace_last()
+        if self._turn is not None:
+            self.store.add_piece(self._turn, piece)
+
+    def _end(self, turn: Turn | None) -> None:
+        if turn is not None:
+            self._replace_last()
+            if self._turn is not None:
+                self.store.end_turn(self._turn, turn)
+        elif self._turn is not None:
+            self._drop_last()
+
+    def _adapt(self, saved: SavedSession) -> list[Turn]:
+        """Turns as the model of this conversation can read them."""
+        engine = self._conversation.engine
+        n_vocab = engine.info.n_vocab if engine else 0
+        is_same = saved.info.model == self._conversation.name
+        if is_same and all(0 <= i < n_vocab for turn in saved.turns for i in turn.ids):
+            return list(saved.turns)
+        return [replace(turn, ids=()) for turn in saved.turns]
+
+    def _save(self, step: Callable[[], None]) -> None:
+        if self._is_failed:
+            return
+        try:
+            step()
+        except G3nError as error:
+            self._is_failed = True
+            self._notes.append(f"the conversation is not saved any more: {error.message}")

@@ -1,0 +1,434 @@
+"""Saved conversations: one SQLite file, written as answers come.
+
+Every piece of an answer is committed on its own. SQLite's write-ahead log then holds it, so that a
+process that is killed loses at most the piece it was making; only a machine that loses power may
+lose more, as the log is not forced to the disk at each piece.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from g3n_cli.chat.conversation import Turn
+from g3n_cli.engine.stats import GenerationStats
+from g3n_cli.errors import G3nError, UsageError
+
+VERSION = 1
+_BUSY_S = 5.0
+_N_TITLE = 80
+_SCHEMA = """
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY,
+    name TEXT UNIQUE,
+    title TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL,
+    system TEXT NOT NULL,
+    created REAL NOT NULL,
+    changed REAL NOT NULL
+);
+CREATE INDEX session_by_change ON session (changed);
+CREATE TABLE turn (
+    id INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL REFERENCES session ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    user TEXT NOT NULL,
+    answer TEXT,  -- NULL while it is being made
+    ids BLOB NOT NULL DEFAULT x'',
+    stats TEXT,
+    UNIQUE (session, position)
+);
+CREATE TABLE piece (
+    turn INTEGER NOT NULL REFERENCES turn ON DELETE CASCADE,
+    text TEXT NOT NULL
+);
+CREATE INDEX piece_of_turn ON piece (turn);
+CREATE VIRTUAL TABLE words USING fts5 (user, answer, content = 'turn', content_rowid = 'id');
+CREATE TRIGGER turn_added AFTER INSERT ON turn BEGIN
+    INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
+END;
+CREATE TRIGGER turn_removed AFTER DELETE ON turn BEGIN
+    INSERT INTO words (words, rowid, user, answer)
+    VALUES ('delete', old.id, old.user, old.answer);
+END;
+CREATE TRIGGER turn_changed AFTER UPDATE OF user, answer ON turn BEGIN
+    INSERT INTO words (words, rowid, user, answer)
+    VALUES ('delete', old.id, old.user, old.answer);
+    INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
+END;
+"""
+_LIST = """
+SELECT id, name, title, model, created, changed,
+       (SELECT count(*) FROM turn WHERE turn.session = session.id)
+FROM session
+"""
+_ANSWER = """
+coalesce(answer, (SELECT coalesce(group_concat(text, ''), '')
+                  FROM (SELECT text FROM piece WHERE piece.turn = turn.id ORDER BY rowid)))
+"""
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What a list of saved conversations shows.
+
+    Attributes:
+        id: Number of the conversation.
+        name: What the person calls it, or None.
+        title: First line of the first message.
+        model: Name of the model that answered last.
+        created: Seconds since 1970.
+        changed: The same, of the last turn.
+        n_turns: Messages with their answers.
+    """
+
+    id: int
+    name: str | None
+    title: str
+    model: str
+    created: float
+    changed: float
+    n_turns: int
+
+
+@dataclass(frozen=True)
+class SavedSession:
+    """A saved conversation.
+
+    Attributes:
+        info: What the list shows of it.
+        system: What the model is told before it.
+        turns: What was said, oldest first; also an answer that was broken off.
+        draft: A last message that has no answer yet, or "".
+    """
+
+    info: SessionInfo
+    system: str
+    turns: tuple[Turn, ...]
+    draft: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A turn that a search found.
+
+    Attributes:
+        session: Number of its conversation.
+        title: Of the conversation.
+        position: Of the turn, from 0.
+        excerpt: Words around what was found, on one line.
+    """
+
+    session: int
+    title: str
+    position: int
+    excerpt: str
+
+
+class SessionStore:
+    """The file of saved conversations; several processes may use it at the same time.
+
+    Args:
+        path: The file; made, with its folder, where missing. Only its owner may read it.
+
+    Attributes:
+        notice: What a person should know about the file that was found, or "".
+
+    Raises:
+        G3nError: the file cannot be opened, or a newer g3n has written it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.notice = path, ""
+        try:
+            self._db = _open(path)
+        except sqlite3.DatabaseError as error:
+            if not _is_corrupt(error):
+                raise _translate(error, path) from error
+            aside = _move_aside(path)
+            self.notice = f"{path.name} was damaged and is now {aside.name}; a new one was begun"
+            with _translated(path):
+                self._db = _open(path)
+
+    def close(self) -> None:
+        """Close the file; closing twice is harmless."""
+        self._db.close()
+
+    # ------------------------------------------------------------------------------------- reading
+
+    def list_sessions(self, limit: int | None = None) -> list[SessionInfo]:
+        """Saved conversations, the last changed first."""
+        with _translated(self.path):
+            sql = f"{_LIST} ORDER BY changed DESC, id DESC LIMIT ?"
+            rows = self._db.execute(sql, (-1 if limit is None else limit,)).fetchall()
+        return [SessionInfo(*row) for row in rows]
+
+    def find(self, wanted: str) -> SessionInfo | None:
+        """The conversation of a name or number, names first."""
+        with _translated(self.path):
+            row = self._db.execute(f"{_LIST} WHERE name = ?", (wanted,)).fetchone()
+            if row is None and wanted.isdecimal():
+                number = min(int(wanted), 2**62)  # more than SQLite counts to
+                row = self._db.execute(f"{_LIST} WHERE id = ?", (number,)).fetchone()
+        return SessionInfo(*row) if row else None
+
+    def load(self, wanted: str) -> SavedSession:
+        """A whole conversation, by name or number.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if (info := self.find(wanted)) is None:
+            raise UsageError(f"no saved conversation is called {wanted!r}", "see g3n sessions list")
+        with _translated(self.path):
+            (system,) = self._db.execute(
+                "SELECT system FROM session WHERE id = ?", (info.id,)
+            ).fetchone()
+            rows = self._db.execute(
+                f"SELECT user, {_ANSWER}, ids, stats FROM turn WHERE session = ? ORDER BY position",
+                (info.id,),
+            ).fetchall()
+        draft = rows.pop()[0] if rows and not rows[-1][1] else ""
+        turns = tuple(_read_turn(*row) for row in rows if row[1])
+        return SavedSession(info, system, turns, draft)
+
+    def search(self, text: str, limit: int = 20) -> list[Hit]:
+        """Turns in which all words of ``text`` occur, the best matches first."""
+        words = " ".join('"' + word.replace('"', '""') + '"' for word in text.split())
+        if not words:
+            return []
+        with _translated(self.path):
+            rows = self._db.execute(
+                "SELECT session, title, position, snippet(words, -1, '', '', '...', 12)"
+                " FROM words JOIN turn ON turn.id = words.rowid"
+                " JOIN session ON session.id = turn.session"
+                " WHERE words MATCH ? ORDER BY rank LIMIT ?",
+                (words, limit),
+            ).fetchall()
+        return [
+            Hit(session, title, at, " ".join(found.split())) for session, title, at, found in rows
+        ]
+
+    # ------------------------------------------------------------------------------------- writing
+
+    def begin(self, model: str, system: str, name: str | None = None) -> int:
+        """Make an empty conversation and return its number.
+
+        Raises:
+            UsageError: the name is taken, or looks like a number.
+        """
+        check_name(name)
+        now = time.time()
+        with self._change() as db:
+            if name is not None and self.find(name):
+                raise UsageError(f"a saved conversation is called {name!r} already")
+            row = db.execute(
+                "INSERT INTO session (name, model, system, created, changed)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (name, model, system, now, now),
+            )
+            return int(row.lastrowid or 0)
+
+    def rename(self, session: int, name: str | None) -> None:
+        """Give a conversation a name, or take it away.
+
+        Raises:
+            UsageError: another one has it, or it looks like a number.
+        """
+        check_name(name)
+        with self._change() as db:
+            taken = db.execute(
+                "SELECT 1 FROM session WHERE name = ? AND id != ?", (name, session)
+            ).fetchone()
+            if taken:
+                raise UsageError(f"another saved conversation is called {name!r}")
+            db.execute("UPDATE session SET name = ? WHERE id = ?", (name, session))
+
+    def remove(self, sessions: Sequence[int]) -> None:
+        """Forget conversations; what they held is overwritten in the file."""
+        with self._change() as db:
+            db.executemany("DELETE FROM session WHERE id = ?", [(i,) for i in sessions])
+        with _translated(self.path):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def fork(self, session: int, n_turns: int) -> int:
+        """Copy the first turns of a conversation into a new one and return its number."""
+        now = time.time()
+        with self._change() as db:
+            row = db.execute(
+                "INSERT INTO session (title, model, system, created, changed)"
+                " SELECT title, model, system, ?, ? FROM session WHERE id = ?",
+                (now, now, session),
+            )
+            copy = int(row.lastrowid or 0)
+            db.execute(
+                "INSERT INTO turn (session, position, user, answer, ids, stats)"
+                f" SELECT ?, position, user, {_ANSWER}, ids, stats FROM turn"
+                " WHERE session = ? AND position < ?",
+                (copy, session, n_turns),
+            )
+        return copy
+
+    def add_turn(self, session: int, position: int, user: str, model: str) -> int | None:
+        """Open a turn after ``position`` others and return its number.
+
+        None if there is one at that position already: another process goes on there.
+        """
+        with self._change() as db:
+            (count,) = db.execute(
+                "SELECT count(*) FROM turn WHERE session = ?", (session,)
+            ).fetchone()
+            if count != position:
+                return None
+            if position == 0:
+                title = next(iter(user.strip().splitlines()), "")[:_N_TITLE]
+                db.execute("UPDATE session SET title = ? WHERE id = ?", (title, session))
+            db.execute(
+                "UPDATE session SET changed = ?, model = ? WHERE id = ?",
+                (time.time(), model, session),
+            )
+            row = db.execute(
+                "INSERT INTO turn (session, position, user) VALUES (?, ?, ?)",
+                (session, position, user),
+            )
+            return int(row.lastrowid or 0)
+
+    def add_piece(self, turn: int, text: str) -> None:
+        """Append to the answer of an open turn."""
+        with self._change() as db:
+            db.execute("INSERT INTO piece (turn, text) VALUES (?, ?)", (turn, text))
+
+    def end_turn(self, number: int, turn: Turn) -> None:
+        """Close a turn, with all there is to know of it."""
+        ids = np.asarray(turn.ids, "<i4").tobytes()
+        stats = json.dumps(asdict(turn.stats))
+        with self._change() as db:
+            db.execute(
+                "UPDATE turn SET answer = ?, ids = ?, stats = ? WHERE id = ?",
+                (turn.text, ids, stats, number),
+            )
+            db.execute("DELETE FROM piece WHERE turn = ?", (number,))
+
+    def cut(self, session: int, n_turns: int) -> None:
+        """Forget the turns of a conversation after the first ones."""
+        with self._change() as db:
+            db.execute("DELETE FROM turn WHERE session = ? AND position >= ?", (session, n_turns))
+
+    def set_system(self, session: int, system: str) -> None:
+        """Change what the model is told before a conversation."""
+        with self._change() as db:
+            db.execute("UPDATE session SET system = ? WHERE id = ?", (system, session))
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """All changes or none; takes its turn among processes."""
+        with _translated(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+def check_name(name: str | None) -> None:
+    """Refuse names that could not be told from numbers, or seen.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if name is not None and (not name.strip() or name.isdecimal() or not name.isprintable()):
+        raise UsageError(
+            f"{name!r} is no name for a conversation", "use a word with a letter in it"
+        )
+
+
+def _read_turn(user: str, answer: str, ids: bytes, stats: str | None) -> Turn:
+    known = json.loads(stats) if stats else {"stop_reason": "interrupted"}
+    fields: dict[str, Any] = {
+        name: known.get(name) for name in GenerationStats.__dataclass_fields__
+    }
+    fields["gaps_s"] = tuple(known.get("gaps_s", ()))
+    return Turn(user, answer, tuple(np.frombuffer(ids, "<i4").tolist()), GenerationStats(**fields))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA secure_delete = ON").fetchall()
+        db.execute("PRAGMA recursive_triggers = ON")
+        _migrate(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to this version's form."""
+    db.execute("BEGIN IMMEDIATE")  # two processes may have found it empty
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise G3nError(f"{path} was written by a newer g3n", "update g3n, or use --no-save")
+        if version == 0:
+            for statement in _split(_SCHEMA):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _split(script: str) -> Iterator[str]:
+    """Statements of a script; ``executescript`` would end the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    return error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
+def _move_aside(path: Path) -> Path:
+    """Give a damaged file and its logs another name."""
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        log = path.with_name(path.name + suffix)
+        if log.exists():
+            log.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's failures as ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translate(error, path) from error
+
+
+def _translate(error: sqlite3.Error, path: Path) -> G3nError:
+    return G3nError(f"{path}: {error}", "--no-save works without it")

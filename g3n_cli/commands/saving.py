@@ -1,0 +1,92 @@
+"""Saving a chat, and going on with a saved one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from g3n_cli.errors import G3nError, UsageError
+
+if TYPE_CHECKING:
+    from g3n_cli.chat.conversation import Conversation
+    from g3n_cli.ui.terminal import Terminal
+
+GoOnOption = Annotated[
+    bool, typer.Option("--continue", "-c", help="Go on with the last saved conversation.")
+]
+SessionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--session",
+        metavar="NAME",
+        envvar="G3N_SESSION",
+        show_default=False,
+        help="Go on with the saved conversation of this name or number; a name begins a new one.",
+    ),
+]
+NoSaveOption = Annotated[
+    bool, typer.Option("--no-save", envvar="G3N_NO_SAVE", help="Do not save the conversation.")
+]
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What flags say about saving.
+
+    Attributes:
+        go_on: Go on with the last conversation.
+        session: Go on with this one.
+        no_save: Keep nothing.
+    """
+
+    go_on: bool
+    session: str | None
+    no_save: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.go_on and self.session is not None:
+            raise UsageError("--continue and --session exclude each other", "give one of them")
+        if self.no_save and self.go_on:
+            raise UsageError("--continue goes on saving", "leave out --no-save")
+        if self.no_save and self.session is not None:
+            raise UsageError("--session goes on saving", "leave out --no-save")
+
+    @contextmanager
+    def record(self, conversation: Conversation, terminal: Terminal) -> Iterator[str]:
+        """Save a conversation while the context lasts; gives a message that has no answer yet.
+
+        Raises:
+            UsageError: there is no conversation to go on with.
+            G3nError: it cannot be read.
+        """
+        if self.no_save:
+            yield ""
+            return
+        from g3n_cli.chat.saved import SavedChat, find_store_path
+        from g3n_cli.chat.store import SessionStore
+
+        is_resumed = self.go_on or self.session is not None
+        try:
+            store = SessionStore(find_store_path())
+        except (G3nError, OSError) as error:
+            if is_resumed:
+                raise
+            terminal.note(f"warning: the conversation is not saved: {error}")
+            yield ""
+            return
+        with closing(store):
+            saved = SavedChat(store, conversation)
+            conversation.recorder = saved
+            draft = saved.resume(self.session, or_begin=not self.go_on) if is_resumed else ""
+            if conversation.turns:
+                terminal.aside(saved.describe())
+            try:
+                yield draft
+            finally:
+                for note in saved.take_notes():
+                    terminal.note(f"warning: {note}")

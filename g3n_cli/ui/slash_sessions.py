@@ -1,0 +1,54 @@
+"""``/commands`` for saved conversations."""
+
+from __future__ import annotations
+
+from g3n_cli.chat.saved import SavedChat
+from g3n_cli.chat.store import SessionInfo
+from g3n_cli.errors import UsageError
+from g3n_cli.ui.sessions import format_sessions
+from g3n_cli.ui.slash_types import Command, Draft
+from g3n_cli.ui.terminal import Terminal
+
+_N_LISTED = 10
+
+
+class SessionCommands:
+    """The commands of a chat that is saved.
+
+    Args:
+        saved: What keeps it.
+        terminal: Where they answer.
+    """
+
+    def __init__(self, saved: SavedChat, terminal: Terminal) -> None:
+        self._saved, self._terminal = saved, terminal
+        self.commands = {
+            "sessions": Command("", "list the last saved conversations", self._list),
+            "load": Command("NAME", "go on with a saved one, by name or number", self._load),
+            "save": Command("NAME", "give this one a name; it is saved anyway", self._rename),
+            "rename": Command("NAME", "the same", self._rename),
+            "fork": Command("", "go on in a copy of this one", self._fork),
+        }
+
+    def _list(self, _: str) -> None:
+        listed = self._saved.store.list_sessions(_N_LISTED)
+        self._terminal.note(format_sessions(listed, self._saved.session) or "Nothing is saved yet.")
+
+    def _load(self, wanted: str) -> Draft | None:
+        if not wanted:
+            raise UsageError("which conversation?", "/sessions lists them")
+        draft = self._saved.resume(wanted)
+        self._terminal.note(self._saved.describe())
+        return Draft(draft) if draft else None
+
+    def _rename(self, name: str) -> None:
+        if not name:
+            raise UsageError("which name?", "for example /save trip to Rome")
+        self._note(self._saved.rename(name))
+
+    def _fork(self, _: str) -> None:
+        self._note(self._saved.fork())
+
+    def _note(self, info: SessionInfo) -> None:
+        called = f", {info.name}" if info.name else ""
+        self._terminal.note(f"This is conversation {info.id}{called}.")
