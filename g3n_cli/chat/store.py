@@ -257,6 +257,7 @@ class SessionStore:
         """Forget conversations; what they held is overwritten in the file."""
         with self._change() as db:
             db.executemany("DELETE FROM session WHERE id = ?", [(i,) for i in sessions])
+            db.execute("INSERT INTO words (words) VALUES ('optimize')")  # drops removed words
         with _translated(self.path):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -1,0 +1,157 @@
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from g3n_cli.chat.options import AnswerOptions
+from g3n_cli.chat.saved import SavedChat
+from g3n_cli.chat.session import Session
+from g3n_cli.chat.store import SessionStore
+from g3n_cli.errors import UsageError
+from tests.fakes import make_engine, show_ids
+
+GREEDY = AnswerOptions(seed=1, temp=0)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with closing(SessionStore(tmp_path / "chats.db")) as store:
+        yield store
+
+
+def begin(store, *answers, **settings):
+    session = Session(make_engine(*answers, **settings), GREEDY, "Be brief.")
+    session.recorder = SavedChat(store, session)
+    return session
+
+
+def say(session, *messages):
+    for message in messages:
+        list(session.reply(message))
+
+
+def saved_turns(store, wanted="1"):
+    return [(turn.user, turn.text) for turn in store.load(wanted).turns]
+
+
+def test_nothing_is_saved_before_the_first_message(store):
+    session = begin(store, "Hi!")
+    assert store.list_sessions() == []
+    say(session, "Hello")
+    assert saved_turns(store) == [("Hello", "Hi!")]
+    assert store.load("1").system == "Be brief."
+
+
+def test_a_conversation_goes_on_with_the_tokens_it_had(store):
+    say(begin(store, "Hi!"), "Hello")
+    later = begin(store, "Bye.")
+    assert later.recorder.resume() == ""
+    say(later, "And?")
+    assert saved_turns(store) == [("Hello", "Hi!"), ("And?", "Bye.")]
+    assert later.turns[0].ids != ()
+    read = show_ids(later.engine.prompts[0].ids.tolist())
+    assert "Hello<end_of_turn>\n<start_of_turn>model\nHi!<end_of_turn>" in read
+
+
+def test_another_model_reads_the_text_not_the_tokens(store):
+    session = begin(store, "Hi!")
+    say(session, "Hello")
+    later = begin(store, "Bye.")
+    later.engine.info = replace(later.engine.info, name="another")
+    later.recorder.resume()
+    assert later.turns[0].ids == ()
+    say(later, "And?")
+    read = show_ids(later.engine.prompts[0].ids.tolist())
+    assert "<start_of_turn>model\nHi!<end_of_turn>" in read
+
+
+def test_every_piece_is_saved_before_it_is_shown(store):
+    session = begin(store, "Hi!")
+    shown = ""
+    for piece in session.reply("Hello"):
+        shown += piece
+        assert saved_turns(store) == [("Hello", shown)]
+
+
+def test_a_message_is_saved_before_its_answer_begins(store):
+    session = begin(store, "Hi!")
+
+    def look(_done, _total):
+        assert store.load("1").draft == "Hello"
+
+    list(session.reply("Hello", look))
+
+
+def test_answers_that_have_no_text_leave_nothing(store):
+    session = begin(store, "Hi!", "")
+    say(session, "Hello", "And?")
+    assert saved_turns(store) == [("Hello", "Hi!")]
+    assert store.load("1").draft == ""
+
+
+def test_another_answer_takes_the_place_of_the_old_one_once_it_has_text(store):
+    session = begin(store, "Hi!", "Hello there.", "")
+    say(session, "Hello")
+    reply = iter(session.regenerate())
+    assert saved_turns(store) == [("Hello", "Hi!")]
+    next(reply)
+    assert saved_turns(store) == [("Hello", "H")]
+    list(reply)
+    assert saved_turns(store) == [("Hello", "Hello there.")]
+    list(session.regenerate())
+    assert saved_turns(store) == [("Hello", "Hello there.")]
+
+
+def test_undo_and_clear(store):
+    session = begin(store, "One.", "Two.", "Three.")
+    say(session, "1", "2")
+    session.undo()
+    assert saved_turns(store) == [("1", "One.")]
+    session.clear()
+    say(session, "3")
+    assert saved_turns(store) == [("1", "One.")]
+    assert saved_turns(store, "2") == [("3", "Three.")]
+
+
+def test_turns_that_no_longer_fit_the_context_stay_saved(store):
+    session = begin(store, *["A long answer. " * 4] * 6, n_ctx=300)
+    messages = [f"message {i}" for i in range(6)]
+    say(session, *messages)
+    assert len(session.turns) < 6
+    assert [user for user, _ in saved_turns(store)] == messages
+
+
+def test_two_chats_that_go_on_with_one_conversation_part(store):
+    say(begin(store, "Hi!"), "Hello")
+    one, two = begin(store, "One."), begin(store, "Two.")
+    one.recorder.resume()
+    two.recorder.resume()
+    say(one, "1")
+    say(two, "2")
+    assert saved_turns(store, "1") == [("Hello", "Hi!"), ("1", "One.")]
+    assert saved_turns(store, "2") == [("Hello", "Hi!"), ("2", "Two.")]
+    (note,) = two.recorder.take_notes()
+    assert "this one is now conversation 2" in note
+    assert one.recorder.take_notes() == two.recorder.take_notes() == []
+
+
+def test_names_begin_and_find_conversations(store):
+    session = begin(store, "Hi!")
+    session.recorder.resume("rome", or_begin=True)
+    say(session, "Hello")
+    again = begin(store, "Bye.")
+    again.recorder.resume("rome", or_begin=True)
+    say(again, "And?")
+    assert len(saved_turns(store, "rome")) == 2
+    with pytest.raises(UsageError, match="no saved conversation is called 'paris'"):
+        again.recorder.resume("paris")
+
+
+def test_a_store_that_fails_ends_the_saving_not_the_chat(store):
+    session = begin(store, "One.", "Two.")
+    say(session, "1")
+    store.close()
+    say(session, "2")
+    assert [turn.text for turn in session.turns] == ["One.", "Two."]
+    (note,) = session.recorder.take_notes()
+    assert note.startswith("the conversation is not saved any more")

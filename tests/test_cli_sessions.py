@@ -1,0 +1,96 @@
+"""Saved conversations, as a person and a script meet them."""
+
+import json
+
+import pytest
+
+from tests.model_files import SMALL8
+
+ASK = ("chat", "-m", SMALL8, "-n", "4", "--temp", "0")
+
+
+@pytest.fixture
+def said(g3n):
+    """A home in which two conversations were saved."""
+    g3n.run(*ASK, "first question")
+    g3n.run(*ASK, "--session", "rome", "second <b>question</b>")
+    return g3n
+
+
+def listed(g3n):
+    return json.loads(g3n.run("sessions", "list", "--json").stdout)
+
+
+def test_single_answers_are_saved_and_gone_on_with(said):
+    assert [info["title"] for info in listed(said)] == [
+        "second <b>question</b>",
+        "first question",
+    ]
+    run = said.run(*ASK, "--session", "1", "and then?")
+    assert run.returncode == 0
+    run = said.run(*ASK, "-c", "and now?")
+    assert b"Conversation 1, 2 turns: first question" in run.stderr
+    assert [info["n_turns"] for info in listed(said)] == [3, 1]
+    users = [
+        t["user"] for t in json.loads(said.run("sessions", "show", "1", "--json").stdout)["turns"]
+    ]
+    assert users == ["first question", "and then?", "and now?"]
+
+
+def test_an_answer_that_goes_on_is_the_one_of_the_whole_conversation(g3n):
+    """The second answer knows the first turn: it differs from that of a new conversation."""
+    g3n.run(*ASK, "--session", "a", "one two three")
+    going_on = g3n.run(*ASK, "--session", "a", "--json", "four")
+    fresh = g3n.run(*ASK, "--no-save", "--json", "four")
+    assert json.loads(going_on.stdout)["prompt_tokens"] > json.loads(fresh.stdout)["prompt_tokens"]
+
+
+def test_what_is_not_to_be_saved_is_not(g3n):
+    assert g3n.run(*ASK, "--no-save", "question").returncode == 0
+    assert g3n.run(*ASK, "question", G3N_NO_SAVE="1").returncode == 0
+    assert not (g3n.home / "data" / "g3n" / "chats.db").exists()
+
+
+def test_a_data_folder_that_cannot_be_written_costs_a_warning(g3n):
+    (g3n.home / "data").mkdir()
+    (g3n.home / "data" / "g3n").write_text("not a folder")
+    run = g3n.run(*ASK, "question")
+    assert run.returncode == 0
+    assert run.stdout
+    assert b"warning: the conversation is not saved" in run.stderr
+    assert g3n.run(*ASK, "-c", "question").returncode == 1
+
+
+def test_list_search_show_export_rename_rm(said, tmp_path):
+    assert b"rome: second <b>question</b>" in said.run("sessions", "list").stdout
+    assert len(said.run("sessions", "list", "-n", "1").stdout.splitlines()) == 1
+    assert said.run("sessions", "search", "first", "question").stdout.startswith(b"    1  turn 1")
+    assert said.run("sessions", "search", "nowhere").stdout == b""
+    assert b"**You**\n\nsecond <b>question</b>" in said.run("sessions", "show", "rome").stdout
+    page = tmp_path / "rome.html"
+    assert said.run("sessions", "export", "rome", "-o", page).returncode == 0
+    assert "second &lt;b&gt;question&lt;/b&gt;" in page.read_text()
+    assert said.run("sessions", "rename", "rome", "paris").returncode == 0
+    assert said.run("sessions", "rm", "1", "paris").returncode == 0
+    assert listed(said) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("sessions", "show", "5"), "no saved conversation is called '5'"),
+        (("sessions", "rm"), "which conversations?"),
+        (("sessions", "rm", "--all", "1"), "which conversations?"),
+        (("sessions", "export", "1", "--format", "pdf"), "--format must be md, json or html"),
+        ((*ASK, "-c", "question"), "no conversation is saved yet"),
+        ((*ASK, "-c", "--no-save", "question"), "--continue goes on saving"),
+        ((*ASK, "-c", "--session", "x", "question"), "exclude each other"),
+        ((*ASK, "--session", "12", "question"), "'12' is no name"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(g3n, arguments, fault):
+    run = g3n.run(*arguments)
+    assert run.returncode == 2
+    assert fault in run.stderr.decode()
+    assert run.stderr.count(b"error:") == 1
+    assert run.stdout == b""
