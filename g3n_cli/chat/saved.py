@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from g3n_cli.chat.conversation import Conversation, Recorder, Turn
+from g3n_cli.chat.states import StateFolder
 from g3n_cli.chat.store import SavedSession, SessionInfo, SessionStore
 from g3n_cli.errors import G3nError, UsageError
 
 
-def find_store_path() -> Path:
-    """Where conversations are saved: in the person's folder for data."""
+def find_data_folder() -> Path:
+    """Where conversations are saved, as ``chats.db`` and in ``kv``: the person's for data."""
     import platformdirs
 
-    return Path(platformdirs.user_data_dir("g3n")) / "chats.db"
+    return Path(platformdirs.user_data_dir("g3n"))
 
 
 class SavedChat(Recorder):
@@ -25,20 +26,24 @@ class SavedChat(Recorder):
 
     Args:
         store: Where it is kept; the caller closes it.
+        states: Where what it has computed is kept.
         conversation: What is kept.
 
     Attributes:
         session: Number of the saved conversation; None before the first message.
     """
 
-    def __init__(self, store: SessionStore, conversation: Conversation) -> None:
-        self.store = store
+    def __init__(
+        self, store: SessionStore, states: StateFolder, conversation: Conversation
+    ) -> None:
+        self.store, self._states = store, states
         self.session: int | None = None
         self._notes = [store.notice] if store.notice else []
         self._is_failed = False
         self._conversation = conversation
         self._n_turns = 0  # of the saved conversation; the model may see fewer
         self._turn: int | None = None
+        self._restored = ""
         self._replaced_by: str | None = None
 
     # ----------------------------------------------------------------------------------- recording
@@ -66,12 +71,23 @@ class SavedChat(Recorder):
 
     def leave(self) -> None:
         """The conversation is over; what is said next begins another one."""
+        self.keep_state()
         self.session, self._n_turns = None, 0
 
     def take_notes(self) -> list[str]:
         """What a person should know and was not told yet."""
         notes, self._notes = self._notes, []
         return notes
+
+    def keep_state(self) -> None:
+        """Keep what is computed, so that going on later does not compute it again."""
+        engine = self._conversation.engine
+        if engine is None or self.session is None or not self._conversation.turns:
+            return
+        try:
+            self._states.keep(engine, self.session)
+        except OSError as error:
+            self._notes.append(f"what was computed is not kept: {error.strerror or error}")
 
     # -------------------------------------------------------------------------- what a person asks
 
@@ -96,17 +112,21 @@ class SavedChat(Recorder):
             self.session = self.store.begin(self._conversation.name, "", wanted)
             return ""
         saved = self.store.load(wanted)
+        self.leave()
         self._conversation.turns = self._adapt(saved)
         self._conversation.system = saved.system or self._conversation.system
         self.session, self._n_turns = saved.info.id, len(saved.turns)
         self.store.cut(saved.info.id, self._n_turns)  # the draft is said anew, or not
+        engine = self._conversation.engine
+        self._restored = self._states.restore(engine, saved.info.id) if engine else ""
         return saved.draft
 
     def describe(self) -> str:
         """One line on what is gone on with."""
         info = self._info()
         turns = "1 turn" if self._n_turns == 1 else f"{self._n_turns} turns"
-        return f"Conversation {info.id}, {turns}: {info.name or info.title}"
+        restored = f" ({self._restored})" if self._restored else ""
+        return f"Conversation {info.id}, {turns}: {info.name or info.title}{restored}"
 
     def rename(self, name: str) -> SessionInfo:
         """Give the conversation a name; what was said so far is saved where it was not yet.

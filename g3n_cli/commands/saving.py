@@ -67,12 +67,14 @@ class Saving:
         if self.no_save:
             yield ""
             return
-        from g3n_cli.chat.saved import SavedChat, find_store_path
+        from g3n_cli.chat.saved import SavedChat, find_data_folder
+        from g3n_cli.chat.states import StateFolder
         from g3n_cli.chat.store import SessionStore
 
+        folder = find_data_folder()
         is_resumed = self.go_on or self.session is not None
         try:
-            store = SessionStore(find_store_path())
+            store = SessionStore(folder / "chats.db")
         except (G3nError, OSError) as error:
             if is_resumed:
                 raise
@@ -80,7 +82,7 @@ class Saving:
             yield ""
             return
         with closing(store):
-            saved = SavedChat(store, conversation)
+            saved = SavedChat(store, StateFolder(folder / "kv"), conversation)
             conversation.recorder = saved
             draft = saved.resume(self.session, or_begin=not self.go_on) if is_resumed else ""
             if conversation.turns:
@@ -88,5 +90,6 @@ class Saving:
             try:
                 yield draft
             finally:
+                saved.keep_state()
                 for note in saved.take_notes():
                     terminal.note(f"warning: {note}")

@@ -28,11 +28,11 @@ WantedArgument = Annotated[
 @contextmanager
 def open_store() -> Iterator[SessionStore]:
     """The person's saved conversations."""
-    from g3n_cli.chat.saved import find_store_path
+    from g3n_cli.chat.saved import find_data_folder
     from g3n_cli.chat.store import SessionStore
     from g3n_cli.ui.terminal import Terminal
 
-    with closing(SessionStore(find_store_path())) as store:
+    with closing(SessionStore(find_data_folder() / "chats.db")) as store:
         if store.notice:
             Terminal.of_process().note(f"warning: {store.notice}")
         yield store
@@ -145,6 +145,9 @@ def rm(
     """Remove conversations; what they held is overwritten."""
     if bool(wanted) == everything:
         raise UsageError("which conversations?", "give names or numbers, or --all")
+    from g3n_cli.chat.saved import find_data_folder
+    from g3n_cli.chat.states import StateFolder
+
     with open_store() as store:
         infos = (
             store.list_sessions()
@@ -152,6 +155,9 @@ def rm(
             else [store.load(name).info for name in wanted or ()]
         )
         store.remove([info.id for info in infos])
+    states = StateFolder(find_data_folder() / "kv")
+    for info in infos:
+        states.remove(info.id)
 
 
 def _write_json(value: object) -> None:

@@ -149,6 +149,22 @@ class Engine(Protocol):
         """
         ...
 
+    def save_state(self, path: Path) -> int:
+        """Write what is computed to a file and return its bytes; 0 where an engine cannot.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        ...
+
+    def load_state(self, path: Path) -> int:
+        """Take what a file holds as computed and return how many positions that is.
+
+        Raises:
+            StateError: it is broken, too long, or of another model or other settings.
+        """
+        ...
+
     def close(self) -> None:
         """Free the model. The engine cannot be used afterwards; closing twice is harmless."""
         ...

@@ -8,6 +8,7 @@ overwrites what its own positions still attend to. Memory is taken only as rows 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,6 +179,49 @@ class KvCache:
         }
         self._snapshots.append(_Snapshot(self.n_past, rows, layers))
 
+    # -------------------------------------------------------------------------------- on the disk
+
+    def export_rows(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """K/V of what is kept: full layers whole, of the rings the window that the next step sees.
+
+        Raises:
+            ValueError: the rings have lost it.
+        """
+        if not self._has_window(self.n_past):
+            raise ValueError("the window is incomplete")
+        return {
+            f"{kind}{layer}": self._read_rows(tensor, self._kept_rows(layer, self.n_past))
+            for kind, tensors in (("k", self.keys), ("v", self.values))
+            for layer, tensor in tensors.items()
+        }
+
+    def describe_rows(self, n_past: int) -> dict[str, tuple[int, int]]:
+        """Rows and bytes of a row that ``export_rows`` gives for so many positions."""
+        return {
+            f"{kind}{layer}": (len(self._kept_rows(layer, n_past)), tensor.nb[1])
+            for kind, tensors in (("k", self.keys), ("v", self.values))
+            for layer, tensor in tensors.items()
+        }
+
+    def import_rows(self, n_past: int, rows: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        """Take the place of all that is kept; ``rows`` are as ``describe_rows`` says."""
+        self.trim(0)
+        self._snapshots.clear()
+        for kind, tensors in (("k", self.keys), ("v", self.values)):
+            for layer, tensor in tensors.items():
+                positions = self._kept_rows(layer, n_past)
+                self._write_rows(tensor, positions, np.ascontiguousarray(rows[f"{kind}{layer}"]))
+        window = np.arange(max(0, n_past - self._hparams.n_swa + 1), n_past)
+        self._ring_positions[window % self.n_ring] = window
+        self.n_past = n_past
+
+    def _kept_rows(self, layer: int, n_past: int) -> npt.NDArray[np.int64]:
+        """Positions that a layer keeps: all, or those in a sliding layer's window."""
+        is_swa = self._hparams.is_swa[layer]
+        return np.arange(max(0, n_past - self._hparams.n_swa + 1) if is_swa else 0, n_past)
+
+    # ----------------------------------------------------------------------------------- inside
+
     def _has_window(self, n_past: int) -> bool:
         """Whether the rings hold everything that a step at ``n_past`` would see."""
         wanted = np.arange(max(0, n_past - self._hparams.n_swa + 1), n_past)
@@ -193,22 +237,22 @@ class KvCache:
 
     def _read_rows(self, tensor: Tensor, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         out = np.empty((len(rows), tensor.nb[1]), np.uint8)
-        for start, stop, row in self._runs(rows):
+        for start, stop, row in self._runs(rows, tensor.ne[1]):
             read_tensor(tensor, out[start:stop], row * tensor.nb[1])
         return out
 
     def _write_rows(
         self, tensor: Tensor, rows: npt.NDArray[np.int64], values: npt.NDArray[np.uint8]
     ) -> None:
-        for start, stop, row in self._runs(rows):
+        for start, stop, row in self._runs(rows, tensor.ne[1]):
             write_tensor(tensor, values[start:stop], row * tensor.nb[1])
 
-    def _runs(self, rows: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
-        """Consecutive positions as (first index, end index, ring row): two runs at most."""
+    def _runs(self, rows: npt.NDArray[np.int64], n_rows: int) -> list[tuple[int, int, int]]:
+        """Consecutive positions as (first index, end index, row of ``n_rows``): two at most."""
         if not len(rows):
             return []
-        first_row = int(rows[0]) % self.n_ring
-        n_before_wrap = min(len(rows), self.n_ring - first_row)
+        first_row = int(rows[0]) % n_rows
+        n_before_wrap = min(len(rows), n_rows - first_row)
         runs = [(0, n_before_wrap, first_row)]
         if n_before_wrap < len(rows):
             runs.append((n_before_wrap, len(rows), 0))

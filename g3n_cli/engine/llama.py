@@ -124,6 +124,16 @@ class LlamaEngine:
         """
         del self._keys[self._context.trim(n_past) :]
 
+    def save_state(self, path: Path) -> int:
+        """Nothing: only Gemma 3n's K/V is kept."""
+        del path
+        return 0
+
+    def load_state(self, path: Path) -> int:
+        """Nothing; see ``save_state``."""
+        del path
+        return 0
+
     def close(self) -> None:
         """Free the model; closing twice is harmless."""
         self._owned.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,14 @@ from g3n_cli.engine.plan import Inputs, Plans
 from g3n_cli.engine.ple import PleCounters, PleTable
 from g3n_cli.engine.products import check_activations
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
+from g3n_cli.engine.snapshot import (
+    State,
+    StateError,
+    check_rows,
+    identify,
+    read_state,
+    write_state,
+)
 from g3n_cli.engine.summary import PLE_TENSOR, find_unused
 from g3n_cli.engine.tokenizer import LlamaTokenizer
 from g3n_cli.engine.validate import N_TEXT_TOKENS, check_tokenizer
@@ -62,7 +72,7 @@ class Gemma3nEngine:
     ) -> None:
         settings = settings.limit_context(hparams.n_ctx_train)
         kernels = load_kernels(settings.kernels) if settings.repack else None
-        self._hparams, self._settings = hparams, settings
+        self._gguf, self._hparams, self._settings = gguf, hparams, settings
         self._keys: list[Key] = []
         self._widths: list[Widths] = []  # that each position was computed with
         self._n_kept = 0  # first positions that count whatever size computed them
@@ -163,6 +173,30 @@ class Gemma3nEngine:
     def close(self) -> None:
         """Free the model; closing twice is harmless."""
         self._owned.close()
+
+    # ------------------------------------------------------------------------------------- on disk
+
+    def save_state(self, path: Path) -> int:
+        """Write what is computed to a file; see ``Engine.save_state``."""
+        rows = self._cache.export_rows()
+        state = State(tuple(self._keys), tuple(self._widths), self._n_kept, rows)
+        return write_state(path, self._identity, state)
+
+    def load_state(self, path: Path) -> int:
+        """Take what a file holds as computed; see ``Engine.load_state``."""
+        state = read_state(path, self._identity)
+        n = len(state.keys)
+        if n > self.n_ctx:
+            raise StateError(f"{n:,} positions are saved, the context holds {self.n_ctx:,}")
+        check_rows(state.rows, self._cache.describe_rows(n))
+        self._cache.import_rows(n, state.rows)
+        self._keys, self._widths, self._n_kept = list(state.keys), list(state.widths), state.n_kept
+        self.trim(self._count_computed_alike(state.n_kept))
+        return self.n_past
+
+    @functools.cached_property
+    def _identity(self) -> str:
+        return identify(self._gguf, self._settings, self._info.kernels)
 
     # ----------------------------------------------------------------------------------- computing
 
@@ -275,9 +309,13 @@ class Gemma3nEngine:
         common = count_common(self._keys, prompt.keys)
         if common >= self._n_kept:
             return common
+        return min(common, self._count_computed_alike())
+
+    def _count_computed_alike(self, start: int = 0) -> int:
+        """First positions that the sizes in use have computed; from ``start`` on, at least."""
         valid = (self._size.widths, self._prefill_size.widths)
-        widths = self._widths[:common]
-        return next((i for i, used in enumerate(widths) if used not in valid), common)
+        widths = self._widths[start:]
+        return next((i for i, used in enumerate(widths, start) if used not in valid), self.n_past)
 
     # -------------------------------------------------------------------------------------- inputs
 

@@ -6,6 +6,7 @@ import pytest
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.saved import SavedChat
 from g3n_cli.chat.session import Session
+from g3n_cli.chat.states import StateFolder
 from g3n_cli.chat.store import SessionStore
 from g3n_cli.errors import UsageError
 from tests.fakes import make_engine, show_ids
@@ -21,7 +22,7 @@ def store(tmp_path):
 
 def begin(store, *answers, **settings):
     session = Session(make_engine(*answers, **settings), GREEDY, "Be brief.")
-    session.recorder = SavedChat(store, session)
+    session.recorder = SavedChat(store, StateFolder(store.path.parent / "kv"), session)
     return session
 
 
@@ -155,3 +156,22 @@ def test_a_store_that_fails_ends_the_saving_not_the_chat(store):
     assert [turn.text for turn in session.turns] == ["One.", "Two."]
     (note,) = session.recorder.take_notes()
     assert note.startswith("the conversation is not saved any more")
+
+
+def test_what_was_computed_is_not_computed_again(store):
+    session = begin(store, "Hi!" * 100)
+    say(session, "Hello")
+    session.recorder.keep_state()
+    later = begin(store, "Bye.")
+    later.recorder.resume()
+    assert "tokens from disk" in later.recorder.describe()
+    reply = later.reply("And?")
+    list(reply)
+    assert reply.stats.reused_tokens == session.engine.n_past
+
+
+def test_short_conversations_are_read_again(store):
+    session = begin(store, "Hi!")
+    say(session, "Hello")
+    session.recorder.keep_state()
+    assert not (store.path.parent / "kv").exists()
