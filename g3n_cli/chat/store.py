@@ -197,8 +197,9 @@ class SessionStore:
                 f"SELECT user, {_ANSWER}, ids, stats FROM turn WHERE session = ? ORDER BY position",
                 (info.id,),
             ).fetchall()
-        draft = rows.pop()[0] if rows and not rows[-1][1] else ""
-        turns = tuple(_read_turn(*row) for row in rows if row[1])
+        # Only an answer that was broken off before its first piece has neither text nor figures.
+        turns = tuple(_read_turn(*row) for row in rows if row[1] or row[3])
+        draft = rows[-1][0] if len(turns) < len(rows) else ""
         return SavedSession(info, system, turns, draft)
 
     def search(self, text: str, limit: int = 20) -> list[Hit]:
