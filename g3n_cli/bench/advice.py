@@ -56,10 +56,12 @@ def summarize_warnings(results: Sequence[CaseResult]) -> Iterator[str]:
         yield f"hint: {'; '.join(advice)}"
 
 
-def _middle(samples: Sequence[Sample], pick: Callable[[Sample], float]) -> float:
-    return median([pick(sample) for sample in samples]) or 0.0
+def _middle(samples: Sequence[Sample], pick: Callable[[Sample], float | None]) -> float:
+    return median([value for sample in samples if (value := pick(sample)) is not None]) or 0.0
 
 
-def _switches_per_s(sample: Sample) -> float:
+def _switches_per_s(sample: Sample) -> float | None:
+    if sample.prefill is None or sample.decode is None:
+        return None
     seconds = (sample.ttft_s or 0.0) + sum(sample.gaps_s)
     return (sample.prefill.switches + sample.decode.switches) / seconds if seconds else 0.0

@@ -140,7 +140,8 @@ class Reply:
     nothing does.
 
     Attributes:
-        n_dropped: How many of the oldest turns are forgotten to make room.
+        n_dropped: How many of the oldest turns are forgotten to make room; with a server it is
+            known once the answer has begun.
     """
 
     _conversation: Conversation
@@ -168,10 +169,14 @@ class Reply:
     def __iter__(self) -> Generator[str]:
         """Pieces of the answer."""
         try:
-            yield from self._answer
+            yield from self._receive()
         finally:
             self._close()
             self._conversation.last_stats = self.stats
             if not self.is_empty:
                 turn = Turn(self._user, self.text, tuple(self._answer.ids), self.stats)
                 self._conversation.turns = [*self._turns, turn]
+
+    def _receive(self) -> Iterator[str]:
+        """Pieces of the answer as they come."""
+        return iter(self._answer)
