@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from html import escape
 
+from g3n_cli.bench.advice import summarize_warnings
 from g3n_cli.bench.charts import make_charts
 from g3n_cli.bench.draw import draw_svg
 from g3n_cli.bench.result import Report
@@ -14,7 +15,6 @@ from g3n_cli.bench.table import (
     describe_machine,
     make_figures_table,
     make_memory_table,
-    name_cases,
 )
 
 _STYLE = """
@@ -49,11 +49,7 @@ def _write_body(report: Report) -> Iterator[str]:
     if report.cases:
         yield _write_table(make_figures_table(report.cases))
     yield from _write_list(f"{each.label}: {each.sentence}" for each in report.comparisons)
-    yield from _write_list(
-        f"{name}: {warning}"
-        for name, case in zip(name_cases(report.cases), report.cases, strict=True)
-        for warning in case.warnings
-    )
+    yield from _write_list(summarize_warnings(report.cases))
     if (memory := make_memory_table(report.cases)).rows:
         yield "<h2>Memory after the last token</h2>"
         yield _write_table(memory)

@@ -26,6 +26,10 @@ from g3n_cli.errors import DoesNotFitError, G3nError, InputError, ModelError, Us
 
 TICK_S = 0.5
 MOST_TRACE = 200
+_CHARACTERS = 32
+"""Of text for each token: enough for two prompts. A process that had read all of a long text would
+take megabytes more while it runs, as glibc then keeps larger blocks on its heap."""
+
 _ERRORS: tuple[type[G3nError], ...] = (UsageError, ModelError, InputError, DoesNotFitError)
 
 
@@ -50,7 +54,9 @@ class Plan:
         indices = range(len(self.cases))
         for seed in range(self.repetitions):
             for index in indices if seed % 2 == 0 else reversed(indices):
-                yield index, Job(self.cases[index], self.source, seed, self.is_cold)
+                case = self.cases[index]
+                source = self.source.cut(_CHARACTERS * case.settings.n_ctx, seed)
+                yield index, Job(case, source, seed, self.is_cold)
 
 
 @dataclass(frozen=True)

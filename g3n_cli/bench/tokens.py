@@ -56,6 +56,12 @@ class Source:
                 break
         return ids[:n]
 
+    def cut(self, n: int, seed: int) -> Source:
+        """A part of about ``n`` characters, if there are more; seeds as above."""
+        if self.content == "random" or len(self.text) <= n:
+            return self
+        return Source(self.content, self.make_text(n, seed))
+
     def make_text(self, n: int, seed: int) -> str:
         """Whole words of about ``n`` characters, at least one of these; seeds as above."""
         made = ""

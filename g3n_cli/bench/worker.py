@@ -85,7 +85,7 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
             on_phase("warming up")
             other = _make_ids(engine, job, job.seed + _OTHER)
             # A common beginning would be reused.
-            _warm_up(engine, case, [i for i in other if i != ids[0]] or other)
+            _warm_up(engine, case, _begin_without(ids[0], other))
         n_before = case.n_depth or int(not case.n_prompt)
         if n_before:
             on_phase("reading what is there before")
@@ -107,6 +107,12 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
 def _make_ids(engine: Engine, job: Job, seed: int) -> list[int]:
     n = job.case.settings.n_ctx
     return job.source.make_ids(engine.tokenizer, engine.info.n_vocab, n, seed)
+
+
+def _begin_without(first: int, ids: Sequence[int]) -> list[int]:
+    """The same tokens, another one than ``first`` in front if there is any."""
+    at = next((at for at, token in enumerate(ids) if token != first), 0)
+    return [ids[at], *ids[:at], *ids[at + 1 :]]
 
 
 def _warm_up(engine: Engine, case: Case, ids: Sequence[int]) -> None:

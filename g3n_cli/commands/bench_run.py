@@ -120,9 +120,6 @@ def _make_sides(request: Request, ab: Ab, terminal: Terminal) -> list[Sweep]:
         models, servers = _find_models(replace(request, models=values), terminal)
         if models and servers:
             raise UsageError("--ab model compares models of this machine or of servers, not both")
-        pairs = [models] if models else list(servers.values())
-        if any(len(pair) != len(values) for pair in pairs):
-            raise UsageError(f"--ab model={ab.a},{ab.b} names one model twice")
         return [
             _make_sweep(
                 request, models[i : i + 1], {a: each[i : i + 1] for a, each in servers.items()}

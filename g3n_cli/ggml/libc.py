@@ -12,7 +12,6 @@ import numpy as np
 
 from g3n_cli.ggml.handles import address_of
 
-
 _PR_SET_PDEATHSIG = 1
 
 

@@ -63,6 +63,15 @@ def test_text_for_servers_has_the_length_and_whole_words(n):
     assert made != source.make_text(n, 1)
 
 
+def test_a_part_of_the_text_is_a_text_of_its_own():
+    source = Source("text", load_text())
+    part = source.cut(2000, 0)
+    assert len(part.text) == pytest.approx(2000, abs=40)
+    assert part == source.cut(2000, 0) != source.cut(2000, 1)
+    assert source.cut(10**6, 0) is source
+    assert Source("random").cut(1, 0) == Source("random")
+
+
 @pytest.mark.parametrize("n", [-5, 0, 1])
 def test_text_for_servers_is_never_empty(n):
     assert len(Source("text", "Spaceless.").make_text(n, 0)) == 1

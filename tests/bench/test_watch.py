@@ -7,7 +7,6 @@ from g3n_cli.bench.memory import Counters
 from g3n_cli.bench.watch import Watch
 from tests.bench.samples import make_sample
 
-
 MOST_J = 262_143.0
 
 

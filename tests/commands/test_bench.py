@@ -163,7 +163,7 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("-o", "xml"), 2, "--format"),
         (("--ab", "colour=red,green"), 2, "no setting 'colour'"),
         (("--ab", "kv=f16,q9"), 2, "--kv"),
-        (("--ab", "act=f32,q8", "--kernels", "ggml"), 2, "--act f32"),
+        (("-m", MAT12, "--kernels", "ggml", "--ab", "act=f32,q8"), 2, "--act f32"),
         (("--ab", "size=full,huge"), 2, "no size"),
         (("--ab", "kernels=own,vax"), 2, "--kernels"),
         (("-p", "1-9999999"), 2, "values"),
@@ -190,7 +190,7 @@ def test_what_cannot_be_is_refused_before_any_work(
     monkeypatch.setenv("G3N_CONFIG", os.devnull)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert run([*map(str, TINY), *flags]) == code
+    assert run([*map(str, TINY), *map(str, flags)]) == code
     told = capsys.readouterr()
     assert told.out == ""
     lines = told.err.splitlines()
