@@ -13,6 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measure import HERE
+from g3n_cli.bench.charts import Chart, Series
+from g3n_cli.bench.draw import draw_svg
 
 MARKER = "<!-- everything below is written by `python -m benchmarks.report` -->\n"
 
@@ -174,26 +176,147 @@ def render_kernels(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+MATRIX_METRICS = (
+    Metric("first token, s", lambda s: s["ttft_s"] or s["turn_s"]),
+    Metric(
+        "decode, tok/s", lambda s: decode_tps(s["deep_decode_s"] or s["decode_s"]), is_rate=True
+    ),
+    Metric("peak RSS, 1e9 bytes", lambda s: s["peak_rss_bytes"] / 1e9, digits=3),
+)
+SIDES = ("g3n", "llama.cpp")
+
+
+def render_matrix(result: Mapping[str, Any]) -> str:
+    """Table of a ``matrix`` result: one row per model, depth and prompt."""
+    settings = result["settings"]
+    rows = []
+    for cell in result["cells"]:
+        row = [cell["model"], str(cell["depth"]), str(cell["n_prompt"])]
+        for metric in MATRIX_METRICS:
+            if not cell["pairs"]:
+                row += [cell["not_run"] or "not run yet", "", ""]
+                continue
+            ours, theirs = ([metric.of(pair[side]) for pair in cell["pairs"]] for side in SIDES)
+            ratio = median_ratio(ours, theirs, is_rate=metric.is_rate)
+            row += [*(f"{median(x):.{metric.digits}f}" for x in (ours, theirs)), f"{ratio:.2f}x"]
+        rows.append(row)
+    heads = ["model", "depth", "prompt"]
+    for metric in MATRIX_METRICS:
+        heads += [f"{metric.title}: g3n", "llama.cpp", "g3n better by"]
+    lines = [
+        f"Up to {settings['pairs']} pairs of each; medians; {settings['n_threads']} threads,"
+        f" {settings['n_decode']} tokens decoded; llama-cpp-python's defaults. At depth 0 decoding"
+        " follows one token, else the conversation",
+        "",
+        *_table(heads, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def chart_matrix(result: Mapping[str, Any]) -> list[Chart]:
+    """First tokens over prompt lengths, a chart for each model that has run."""
+    first_token, charts = MATRIX_METRICS[0], []
+    for model in result["models"]:
+        cells = [cell for cell in result["cells"] if cell["model"] == model and cell["pairs"]]
+        series = [
+            Series(
+                f"{side}, depth {depth:,}",
+                tuple(
+                    (cell["n_prompt"], median(first_token.of(pair[side]) for pair in cell["pairs"]))
+                    for cell in cells
+                    if cell["depth"] == depth
+                ),
+            )
+            for depth in dict.fromkeys(cell["depth"] for cell in cells)
+            for side in SIDES
+        ]
+        if series:
+            title = f"First token, {model}"
+            charts.append(Chart(title, "tokens of the prompt", "s", tuple(series)))
+    return charts
+
+
+PEER_METRICS = (
+    Metric("load, s", lambda s: s["load_s"]),
+    Metric("first token, s", lambda s: s["ttft_s"]),
+    Metric("prefill, tok/s", lambda s: s["prefill_tps"], digits=1),
+    Metric("decode, tok/s", lambda s: s["decode_tps"]),
+    Metric("peak RSS, 1e9 bytes", lambda s: s["peak_rss_bytes"] / 1e9, digits=3),
+)
+
+
+def render_peers(result: Mapping[str, Any]) -> str:
+    """Table of a ``peers`` result: one row per program, with those that were not run."""
+    settings, rows = result["settings"], []
+    for name, runs in result["runs"].items():
+        row = [f"{name}, {result['models'][name]['name']}"]
+        for metric in PEER_METRICS:
+            is_known = runs and (metric.digits != 3 or runs[0]["peak_rss_bytes"] is not None)
+            values = [metric.of(run) for run in runs] if is_known else []
+            row.append(_spread(values, metric.digits) if values else "not known")
+        rows.append(row)
+    for name, why in result["not_run"].items():
+        rows.append([name, f"not run: {why}", *[""] * (len(PEER_METRICS) - 1)])
+    lines = [
+        f"Runs in turns; {settings['n_threads']} threads, prompt {settings['n_prompt']},"
+        f" {settings['n_decode']} tokens decoded; each program's own figures",
+        "",
+        *_table(["median (min-max)", *(metric.title for metric in PEER_METRICS)], rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_agreement(result: Mapping[str, Any]) -> str:
+    """Table of an ``agreement`` result: one row per figure that was looked at from outside."""
+    rows = []
+    for name, check in result["checks"].items():
+        ours, theirs = zip(*check["pairs"], strict=True)
+        off = median(a / b for a, b in check["pairs"]) - 1
+        outcome = "pass" if abs(off) <= check["limit"] else "FAIL"
+        cells = [f"{median(x):,.4g}" for x in (ours, theirs)]
+        rows.append([name, *cells, f"{off:+.1%}", f"{check['limit']:.0%}", outcome])
+    models = ", ".join(f"{use}: {each['name']}" for use, each in result["models"].items())
+    heads = ["", "g3n bench", "outside", "median of the pairs' difference", "limit", "outcome"]
+    lines = [f"{models}; {result['settings']['rounds']} rounds", "", *_table(heads, rows)]
+    return "\n".join(lines) + "\n"
+
+
 def _order_of_side(name: str) -> tuple[bool, str]:
     return not name.startswith("ggml"), name
 
 
 RENDERERS = {
+    "agreement": render_agreement,
     "compare": render_compare,
     "kernels": render_kernels,
     "load": render_load,
+    "matrix": render_matrix,
+    "peers": render_peers,
     "sizes": render_sizes,
 }
 
 
+EXPECTED = {
+    "matrix": "models x prompts x depths beside llama.cpp (`matrix.py`)",
+    "peers": "litert-lm and ollama (`peers.py`)",
+    "agreement": "figures of `g3n bench` beside looks from outside (`agreement.py`)",
+}
+"""Kinds of results that the page says are missing."""
+
+
 def render_results(folder: Path) -> str:
-    """A section per result file of ``folder``, in order of their names."""
+    """A section per result file of ``folder``, in order of their names; charts go beside them."""
     sections = []
     for path in sorted(folder.glob("*.json")):
         result = json.loads(path.read_text())
         table = RENDERERS[result["kind"]](result)
         sections.append(f"## {path.stem}\n\n{_describe(result['machine'])}\n\n{table}")
-    return "\n".join(sections)
+        if result["kind"] == "matrix" and (charts := chart_matrix(result)):
+            path.with_suffix(".svg").write_text(draw_svg(charts))
+            sections.append(f"![First tokens]({folder.name}/{path.stem}.svg)\n")
+    kinds = {json.loads(path.read_text())["kind"] for path in folder.glob("*.json")}
+    missing = [f"- {what}: not run" for kind, what in EXPECTED.items() if kind not in kinds]
+    return "\n".join([*sections, *(["## Not run\n", "\n".join(missing) + "\n"] if missing else [])])
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

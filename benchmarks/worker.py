@@ -17,6 +17,7 @@ import numpy as np
 
 from g3n_cli.config import EngineSettings, KernelsName
 from g3n_cli.engine.prompt import Prompt
+from g3n_cli.engine.runner import Gemma3nEngine
 
 FIRST_TEXT_ID, LAST_TEXT_ID = 494, 236_000
 """Gemma's ids between these are text: no control token, no byte, no rare character."""
@@ -136,7 +137,11 @@ class G3nConversation:
     def step(self, *tokens: int) -> None:
         """Compute the tokens in one step."""
         self._ids += tokens
-        self._engine.step(Prompt.of_ids(tokens), [len(tokens) - 1])
+        if len(tokens) == 1:
+            self._engine.decode(tokens[0])
+        else:
+            assert isinstance(self._engine, Gemma3nEngine)
+            self._engine.step(Prompt.of_ids(tokens), [len(tokens) - 1])
 
 
 class LlamaConversation:

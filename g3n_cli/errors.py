@@ -66,5 +66,9 @@ class ServerError(G3nError):
     """A server that cannot be reached, refuses, or breaks off."""
 
 
+class ContextFullError(ServerError):
+    """A conversation that is longer than a server's context."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived; like KeyboardInterrupt, not an Exception, so that nothing swallows it."""

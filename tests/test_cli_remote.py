@@ -1,17 +1,18 @@
 """``--device``: the program as a process, with a server on this machine."""
 
+import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 
+import pexpect
 import pytest
 
 from tests.fake_server import fail, make_event, say, serve, stall, stream
-from tests.model_files import SMALL8, find_smollm2
-from tests.program import ROOT, assert_fails, make_environment
+from tests.model_files import SMALL8
+from tests.program import COMMAND, ROOT, assert_fails, make_environment
 
 KEY = "sk-very-secret"
 
@@ -96,6 +97,29 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(g3n):
         assert fake.requests[0]["headers"]["authorization"] == f"Bearer {KEY}"
     assert_fails(done, 1, "wrong key ***")
     assert KEY.encode() not in done.stderr
+
+
+# From Python 3.12 on; what pexpect forks becomes another program at once.
+@pytest.mark.filterwarnings("ignore:.*forkpty:DeprecationWarning")
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_at_a_terminal_it_says_who_is_waited_for(tmp_path, flags):
+    with serve(fail(429, Retry_After="1"), stall()) as fake:
+        child = pexpect.spawn(
+            COMMAND[0],
+            [*COMMAND[1:], "chat", "--device", fake.url, *flags, "hi"],
+            cwd=str(ROOT),
+            env=make_environment(tmp_path),
+            encoding="utf-8",
+            timeout=30,
+        )
+        with contextlib.closing(child):
+            child.expect_exact("waiting for first at 127.0.0.1:")
+            child.expect_exact("\x1b[2K127.0.0.1:")
+            child.expect_exact("trying again in 1 s")
+            child.sendintr()
+            child.expect(pexpect.EOF)
+            child.wait()
+            assert child.exitstatus == 130
 
 
 @pytest.mark.parametrize("key", ["sk-secret\r\nX: y", "sk-secr€t"])
@@ -208,39 +232,6 @@ def test_a_model_here_sends_nothing(g3n):
         done = g3n.chat("-m", SMALL8, "-n", 1, "hi", HTTP_PROXY=fake.url, G3N_API_KEY=KEY)
         assert done.returncode == 0
         assert fake.requests == []
-
-
-@pytest.fixture(scope="module")
-def llama_server(tmp_path_factory):
-    """llama-cpp-python's own server with SmolLM2."""
-    log = (tmp_path_factory.mktemp("server") / "log").open("w+")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "llama_cpp.server", "--model", str(find_smollm2())),
-            *("--model_alias", "smol", "--host", "127.0.0.1", "--port", "0", "--n_ctx", "512"),
-        ],
-        stdout=log,
-        stderr=log,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        yield f"http://127.0.0.1:{wait_for_port(process, log.name)}/v1"
-    finally:
-        process.terminate()
-        process.wait()
-        log.close()
-
-
-def wait_for_port(process, log):
-    """The port it has chosen, once it listens."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        with open(log, errors="replace") as file:
-            _, found, rest = file.read().partition("running on http://127.0.0.1:")
-        if found:
-            return int(rest.split()[0])
-        time.sleep(0.2)
-    raise AssertionError("the server does not start")
 
 
 @pytest.mark.model

@@ -48,7 +48,7 @@ _MEASURES = (
     _Measure(
         "peak_rss_bytes",
         "peak memory",
-        lambda s: float(max(s.peak_load_rss_bytes, s.peak_run_rss_bytes)),
+        lambda s: s.peak_rss_bytes,
         ("smaller", "larger"),
     ),
 )

@@ -33,9 +33,8 @@ def find_noise(samples: Sequence[Sample], n_threads: int, n_cores: int) -> Itera
     others = _middle(samples, lambda sample: sample.other_cpus)
     if others > MOST_OTHER_CPUS:
         yield f"other programs kept {others:.1f} cores busy: close other programs"
-        if n_threads >= n_cores:
-            fewer = max(1, n_cores - 1)
-            yield f"all {n_cores} cores compute: -t {fewer} may be steadier, and faster"
+        if n_threads >= n_cores > 1:
+            yield f"all {n_cores} cores compute: -t {n_cores - 1} may be steadier, and faster"
     elif _middle(samples, _switches_per_s) > MOST_SWITCHES_PER_S:
         yield "the system took the processor away again and again: lower -t"
     if (stolen := _middle(samples, lambda sample: sample.stolen)) > MOST_STOLEN:
@@ -56,10 +55,12 @@ def summarize_warnings(results: Sequence[CaseResult]) -> Iterator[str]:
         yield f"hint: {'; '.join(advice)}"
 
 
-def _middle(samples: Sequence[Sample], pick: Callable[[Sample], float]) -> float:
-    return median([pick(sample) for sample in samples]) or 0.0
+def _middle(samples: Sequence[Sample], pick: Callable[[Sample], float | None]) -> float:
+    return median([value for sample in samples if (value := pick(sample)) is not None]) or 0.0
 
 
-def _switches_per_s(sample: Sample) -> float:
+def _switches_per_s(sample: Sample) -> float | None:
+    if sample.prefill is None or sample.decode is None:
+        return None
     seconds = (sample.ttft_s or 0.0) + sum(sample.gaps_s)
     return (sample.prefill.switches + sample.decode.switches) / seconds if seconds else 0.0

@@ -20,12 +20,17 @@ _OF_THE_CASE = frozenset({"n_ctx", "named_sizes"})
 """Settings that follow from the rest and are not recorded as such."""
 
 
+def is_address(device: str) -> bool:
+    """Whether a device is a server, named by its address."""
+    return "://" in device
+
+
 @dataclass(frozen=True)
 class BenchModel:
-    """A model by the name that results show, and its file."""
+    """A model by the name that results show, and its file; a server's model has none here."""
 
     name: str
-    path: Path
+    path: Path | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Case:
         n_gen: Tokens decoded one by one after the first; 0 leaves that out.
         n_depth: Tokens that are in the context before.
         settings: How it runs; the context is as long as the case needs, or longer.
-        device: Where it runs.
+        device: Where it runs; a server by its address, and the settings are not its own then.
         least_ctx: Positions that the context has at least.
     """
 
@@ -63,6 +68,17 @@ class Case:
         object.__setattr__(self, "settings", replace(self.settings, n_ctx=n_ctx))
 
     @property
+    def is_remote(self) -> bool:
+        """Whether a server runs it."""
+        return is_address(self.device)
+
+    @property
+    def path(self) -> Path:
+        """The model's file, of a case that runs here."""
+        assert self.model.path is not None
+        return self.model.path
+
+    @property
     def label(self) -> str:
         """As in llama-bench: ``pp512``, ``tg128 @ d2048``, or both as ``pp512+tg128``."""
         parts = [f"pp{self.n_prompt}"] * (self.n_prompt > 0) + [f"tg{self.n_gen}"] * (
@@ -72,15 +88,17 @@ class Case:
 
     @property
     def recorded_settings(self) -> dict[str, Any]:
-        """Settings by name, as results show them."""
+        """Settings by name, as results show them; none of a server."""
+        if self.is_remote:
+            return {}
         values = asdict(self.settings)
         return {name: value for name, value in values.items() if name not in _OF_THE_CASE}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads."""
+        """Plain values that ``from_json`` reads, of a case that runs here."""
         return {
             "model": self.model.name,
-            "path": str(self.model.path),
+            "path": str(self.path),
             "n_prompt": self.n_prompt,
             "n_gen": self.n_gen,
             "n_depth": self.n_depth,
@@ -104,14 +122,15 @@ class Sweep:
     """Values of each flag; every combination is a case.
 
     Attributes:
-        models: At least one.
+        models: What runs on this machine.
         n_prompt: Lengths of prompts.
         n_gen: Tokens decoded.
         n_depth: Tokens before.
         base: Settings that do not vary.
         varied: Values of those that do, by their names in ``EngineSettings``.
-        devices: Where to run.
+        devices: Where to run them.
         least_ctx: Positions that each context has at least.
+        servers: Models by the address of the server that runs them.
     """
 
     models: Sequence[BenchModel]
@@ -122,6 +141,7 @@ class Sweep:
     varied: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     devices: Sequence[str] = (CPU,)
     least_ctx: int = 0
+    servers: Mapping[str, Sequence[BenchModel]] = field(default_factory=dict)
 
     def expand(self) -> list[Case]:
         """All cases, each once, the model changing slowest.
@@ -139,8 +159,13 @@ class Sweep:
         axes = (self.models, self.devices, settings, self.n_depth, self.n_prompt, self.n_gen)
         for model, device, how, n_depth, n_prompt, n_gen in itertools.product(*axes):
             yield Case(model, n_prompt, n_gen, n_depth, how, device, self.least_ctx)
+        lengths = (self.n_depth, self.n_prompt, self.n_gen)
+        for address, models in self.servers.items():
+            for model, n_depth, n_prompt, n_gen in itertools.product(models, *lengths):
+                yield Case(model, n_prompt, n_gen, n_depth, self.base, address)
 
 
 def find_varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names whose values differ among rows that all have the same names."""
-    return [name for name in rows[0] if len({str(row[name]) for row in rows}) > 1] if rows else []
+    """Names whose values differ among the rows that have them."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if len({str(row[name]) for row in rows if name in row}) > 1]

@@ -62,6 +62,7 @@ def make_charts(reports: Sequence[tuple[str, Report]]) -> list[Chart]:
         reports: What to call each, and the report.
     """
     cases = list(_name_all(reports))
+    has_depths = any(case.result.n_depth for case in cases)
     charts = [
         _draw_curve(
             cases,
@@ -73,7 +74,7 @@ def make_charts(reports: Sequence[tuple[str, Report]]) -> list[Chart]:
             cases,
             ("First token over prompt length", "tokens of the prompt", "s"),
             lambda r: (r.n_prompt, r.figures["ttft_s"]),
-            lambda r: f"at depth {r.n_depth:,}" if r.n_depth else "",
+            lambda r: f"at depth {r.n_depth:,}" if has_depths else "",
         ),
         _draw_memory_over_time(cases),
         _draw_speed_by_memory(cases),

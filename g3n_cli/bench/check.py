@@ -12,6 +12,7 @@ from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.kv_cache import check_kv_type
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.open import check_memory, count_needed_bytes
+from g3n_cli.engine.products import check_activations
 from g3n_cli.engine.summary import summarize
 from g3n_cli.engine.validate import check_tokenizer, open_model
 from g3n_cli.errors import UsageError
@@ -31,9 +32,10 @@ def check_cases(cases: Sequence[Case]) -> None:
         UsageError: a setting that a model does not allow.
         DoesNotFitError: there is not enough memory.
     """
-    models = {case.model: [c for c in cases if c.model == case.model] for case in cases}
+    local = [case for case in cases if not case.is_remote]
+    models = {case.model: [c for c in local if c.model == case.model] for case in local}
     for model, found in models.items():
-        gguf = open_model(model.path)
+        gguf = open_model(found[0].path)
         check_tokenizer(gguf)
         for case in found:
             _check_threads(case)
@@ -60,7 +62,8 @@ def _check_gemma3n(gguf: GgufFile, cases: Iterable[Case]) -> None:
         for size in (settings.size, settings.prefill_size):
             if size is not None:
                 resolver.resolve(size)
-        load_kernels(settings.kernels)
+        kernels = load_kernels(settings.kernels)
+        check_activations(gguf, hparams, kernels if settings.repack else None, settings.act)
         check_kv_type(hparams, settings.kv)
         check_memory(count_needed_bytes(gguf, hparams, settings), case.model.name)
 

@@ -60,7 +60,7 @@ def describe_environment(
         "openmp": {
             key: value for key, value in os.environ.items() if key.startswith(("OMP_", "GOMP_"))
         },
-        "models": {model.name: _describe_model(model.path) for model in models},
+        "models": {each.name: _describe_model(each.path) for each in models if each.path},
     }
 
 

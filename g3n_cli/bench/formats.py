@@ -33,8 +33,9 @@ def format_markdown(report: Report) -> str:
     """Tables, outcomes and warnings."""
     blocks = [describe_machine(report.environment)]
     if report.cases:
-        blocks += [format_table(make_figures_table(report.cases)), "Memory after the last token:"]
-        blocks.append(format_table(make_memory_table(report.cases)))
+        blocks.append(format_table(make_figures_table(report.cases)))
+    if (memory := make_memory_table(report.cases)).rows:
+        blocks += ["Memory after the last token:", format_table(memory)]
     notes = [f"- {each.label}: {each.sentence}" for each in report.comparisons]
     names = name_cases(report.cases)
     notes += [

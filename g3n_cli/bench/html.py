@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from html import escape
 
+from g3n_cli.bench.advice import summarize_warnings
 from g3n_cli.bench.charts import make_charts
 from g3n_cli.bench.draw import draw_svg
 from g3n_cli.bench.result import Report
@@ -14,17 +15,21 @@ from g3n_cli.bench.table import (
     describe_machine,
     make_figures_table,
     make_memory_table,
-    name_cases,
 )
 
 _STYLE = """
+:root { color-scheme: light dark; --line: #ddd; --shade: #f5f5f5; }
 body { font: 15px/1.5 sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); }
 th, td { text-align: right; white-space: nowrap; }
 th.text, td.text { text-align: left; }
-pre { overflow-x: auto; background: #f5f5f5; padding: 1rem; }
+pre { overflow-x: auto; background: var(--shade); padding: 1rem; }
 svg { max-width: 100%; height: auto; }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #444; --shade: #222; }
+  svg { filter: invert(.93) hue-rotate(180deg); }
+}
 """
 
 
@@ -44,14 +49,10 @@ def _write_body(report: Report) -> Iterator[str]:
     if report.cases:
         yield _write_table(make_figures_table(report.cases))
     yield from _write_list(f"{each.label}: {each.sentence}" for each in report.comparisons)
-    yield from _write_list(
-        f"{name}: {warning}"
-        for name, case in zip(name_cases(report.cases), report.cases, strict=True)
-        for warning in case.warnings
-    )
-    if report.cases:
+    yield from _write_list(summarize_warnings(report.cases))
+    if (memory := make_memory_table(report.cases)).rows:
         yield "<h2>Memory after the last token</h2>"
-        yield _write_table(make_memory_table(report.cases))
+        yield _write_table(memory)
     if charts := make_charts([("", report)]):
         yield draw_svg(charts)
     yield f"<h2>Environment</h2>\n<pre>{escape(json.dumps(report.environment, indent=1))}</pre>"

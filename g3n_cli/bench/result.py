@@ -23,11 +23,14 @@ SCHEMA = 1
 class Sample:
     """Raw measurements of one repetition, which has a process of its own.
 
+    Of a server only what its stream tells is known: memory, counters and surroundings are None.
+
     Attributes:
         load_s: Opening the model.
         ttft_s: From the request to the choice of the first token; None without a prompt.
         prefill_s: The part of it that computes the prompt.
-        gaps_s: Seconds between tokens after the first: computing one and choosing the next.
+        gaps_s: Seconds between tokens after the first: computing one and choosing the next; of a
+            server between the pieces that it sends.
         peak_load_rss_bytes: Most that was resident up to the moment the model was open.
         peak_run_rss_bytes: Most that was resident after that.
         ledger: Memory right after the last token.
@@ -39,32 +42,45 @@ class Sample:
         mhz: Mean frequency of the processors at the end; None if hidden.
         energy_j: Energy of the processors' packages; None if hidden.
         rss_trace: Seconds since the process started, and bytes resident then.
+        prompt_tokens: What a server counts of the whole prompt; None if it does not.
+        reused_tokens: Those of them that it had computed before; None if it does not tell.
+        output_tokens: What it counts of the answer, the first token included.
     """
 
-    load_s: float
+    load_s: float | None
     ttft_s: float | None
     prefill_s: float | None
     gaps_s: tuple[float, ...]
-    peak_load_rss_bytes: int
-    peak_run_rss_bytes: int
-    ledger: Ledger
-    prefill: Counters
-    decode: Counters
-    other_cpus: float
-    stolen: float
+    peak_load_rss_bytes: int | None = None
+    peak_run_rss_bytes: int | None = None
+    ledger: Ledger | None = None
+    prefill: Counters | None = None
+    decode: Counters | None = None
+    other_cpus: float | None = None
+    stolen: float | None = None
     throttled: int | None = None
     mhz: float | None = None
     energy_j: float | None = None
     rss_trace: tuple[tuple[float, int], ...] = ()
+    prompt_tokens: int | None = None
+    reused_tokens: int | None = None
+    output_tokens: int | None = None
+
+    @property
+    def peak_rss_bytes(self) -> int | None:
+        """Most that was resident at once, loading included."""
+        peaks = [x for x in (self.peak_load_rss_bytes, self.peak_run_rss_bytes) if x is not None]
+        return max(peaks, default=None)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Sample:
         """The sample that ``dataclasses.asdict`` made these values of."""
+        ledger, prefill, decode = (values[name] for name in ("ledger", "prefill", "decode"))
         changed = {
             "gaps_s": tuple(values["gaps_s"]),
-            "ledger": Ledger(**values["ledger"]),
-            "prefill": Counters(**values["prefill"]),
-            "decode": Counters(**values["decode"]),
+            "ledger": ledger and Ledger(**ledger),
+            "prefill": prefill and Counters(**prefill),
+            "decode": decode and Counters(**decode),
             "rss_trace": tuple((at, rss) for at, rss in values["rss_trace"]),
         }
         return cls(**{**values, **changed})
@@ -77,12 +93,12 @@ class CaseResult:
     Attributes:
         label: Of the case, such as ``pp512+tg64 @ d4096``.
         model: Its name.
-        device: Where it ran.
+        device: Where it ran: a device of this machine, or a server's address.
         n_prompt: Tokens of the prompt; 0 for none.
         n_gen: Tokens decoded after the first.
         n_depth: Tokens in the context before.
         n_ctx: Positions of the context.
-        settings: All others, by name.
+        settings: All others, by name; none of a server.
         samples: One for each repetition so far.
         warnings: Why its figures may not be trusted.
     """
@@ -159,7 +175,10 @@ class Figure:
 
 def decode_tps(sample: Sample) -> float | None:
     """Tokens after the first / time after the first."""
-    return rate(len(sample.gaps_s), sum(sample.gaps_s))
+    n = len(sample.gaps_s)
+    if sample.output_tokens is not None and n:  # a server may send several tokens as one piece
+        n = sample.output_tokens - 1
+    return rate(n, sum(sample.gaps_s))
 
 
 def _median_of(pick: Callable[[Sample], float | None]) -> Compute:
@@ -167,6 +186,10 @@ def _median_of(pick: Callable[[Sample], float | None]) -> Compute:
         return median([value for s in result.samples if (value := pick(s)) is not None])
 
     return compute
+
+
+def _median_of_ledger(pick: Callable[[Ledger], float]) -> Compute:
+    return _median_of(lambda s: None if s.ledger is None else pick(s.ledger))
 
 
 def _gap_percentile(percent: int) -> Compute:
@@ -182,11 +205,13 @@ def _prefill_tps(result: CaseResult) -> float | None:
 
 
 def _bytes_per_token(sample: Sample) -> float | None:
-    n_bytes = sample.decode.read_bytes
+    n_bytes = None if sample.decode is None else sample.decode.read_bytes
     return n_bytes / len(sample.gaps_s) if n_bytes is not None and sample.gaps_s else None
 
 
 def _faults_per_token(sample: Sample) -> float | None:
+    if sample.decode is None:
+        return None
     faults = sample.decode.minor_faults + sample.decode.major_faults
     return faults / len(sample.gaps_s) if sample.gaps_s else None
 
@@ -223,26 +248,26 @@ FIGURES = (
         "peak_rss_bytes",
         "peak RSS",
         "median of the most memory resident at once, loading included",
-        _median_of(lambda s: max(s.peak_load_rss_bytes, s.peak_run_rss_bytes)),
+        _median_of(lambda sample: sample.peak_rss_bytes),
     ),
     Figure(
         "steady_rss_bytes",
         "RSS",
         "median of the memory resident after the last token",
-        _median_of(lambda sample: sample.ledger.rss_bytes),
+        _median_of_ledger(lambda ledger: ledger.rss_bytes),
     ),
     Figure(
         "steady_pss_bytes",
         "PSS",
         "the same, of what is shared with other processes only this one's share",
-        _median_of(lambda sample: sample.ledger.pss_bytes),
+        _median_of_ledger(lambda ledger: ledger.pss_bytes),
         is_shown=False,
     ),
     Figure(
         "steady_uss_bytes",
         "USS",
         "the same without what is shared",
-        _median_of(lambda sample: sample.ledger.uss_bytes),
+        _median_of_ledger(lambda ledger: ledger.uss_bytes),
         is_shown=False,
     ),
     Figure(

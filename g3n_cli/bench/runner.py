@@ -1,4 +1,4 @@
-"""Run the cases of a sweep in turn, each repetition in a process of its own."""
+"""Run the cases of a sweep in turn: here in processes of their own, or on servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
@@ -18,6 +18,7 @@ from g3n_cli.bench.advice import find_noise
 from g3n_cli.bench.case import Case
 from g3n_cli.bench.memory import read_rss_bytes
 from g3n_cli.bench.page_cache import chill, warm
+from g3n_cli.bench.remote import find_remote_faults, measure_remote
 from g3n_cli.bench.result import CaseResult, Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.worker import Job
@@ -25,6 +26,10 @@ from g3n_cli.errors import DoesNotFitError, G3nError, InputError, ModelError, Us
 
 TICK_S = 0.5
 MOST_TRACE = 200
+_CHARACTERS = 32
+"""Of text for each token: enough for two prompts. A process that had read all of a long text would
+take megabytes more while it runs, as glibc then keeps larger blocks on its heap."""
+
 _ERRORS: tuple[type[G3nError], ...] = (UsageError, ModelError, InputError, DoesNotFitError)
 
 
@@ -49,7 +54,9 @@ class Plan:
         indices = range(len(self.cases))
         for seed in range(self.repetitions):
             for index in indices if seed % 2 == 0 else reversed(indices):
-                yield index, Job(self.cases[index], self.source, seed, self.is_cold)
+                case = self.cases[index]
+                source = self.source.cut(_CHARACTERS * case.settings.n_ctx, seed)
+                yield index, Job(case, source, seed, self.is_cold)
 
 
 @dataclass(frozen=True)
@@ -96,18 +103,15 @@ class Runner:
     ) -> None:
         self._plan = plan
         self._on_sample, self._on_status = on_sample, on_status
-        self._measure = measure or run_process
+        self._measure = measure or run_job
         self._samples: list[list[Sample]] = [[] for _ in plan.cases]
         self._seconds: list[list[float]] = [[] for _ in plan.cases]
 
     @property
     def results(self) -> tuple[CaseResult, ...]:
         """Cases that have run at least once, in the order of the sweep."""
-        n_cores = len(os.sched_getaffinity(0))
         return tuple(
-            CaseResult.of(
-                case, samples, tuple(find_noise(samples, case.settings.n_threads, n_cores))
-            )
+            CaseResult.of(case, samples, tuple(_find_warnings(case, samples)))
             for case, samples in zip(self._plan.cases, self._samples, strict=True)
             if samples
         )
@@ -128,7 +132,8 @@ class Runner:
                 self._on_status(replace(status, phase=phase, left_s=left_s))
 
             tell("starting")
-            (chill if job.is_cold else warm)(job.case.model.path)
+            if not job.case.is_remote:
+                (chill if job.is_cold else warm)(job.case.path)
             self._samples[index].append(self._measure(job, tell))
             self._seconds[index].append(time.monotonic() - started)
             self._on_sample()
@@ -146,13 +151,30 @@ class Runner:
         return max(0.0, left - elapsed)
 
 
+def _find_warnings(case: Case, samples: Sequence[Sample]) -> Iterator[str]:
+    yield from find_noise(samples, case.settings.n_threads, len(os.sched_getaffinity(0)))
+    if case.is_remote:
+        yield from find_remote_faults(case, samples)
+
+
+def run_job(job: Job, on_phase: OnPhase) -> Sample:
+    """The sample of a job, from a process of its own or from a server.
+
+    Raises:
+        G3nError: it cannot be measured.
+    """
+    if not job.case.is_remote:
+        return run_process(job, on_phase)
+    return measure_remote(job.case, job.source, job.seed, on_phase)
+
+
 def run_process(job: Job, on_phase: OnPhase) -> Sample:
     """The sample of a job, run by ``worker.py``.
 
     Raises:
         G3nError: what the worker says, or how it died.
     """
-    command = [sys.executable, "-P", "-m", "g3n_cli.bench.worker"]
+    command = [sys.executable, "-P", "-m", "g3n_cli.bench.worker", str(os.getpid())]
     with tempfile.TemporaryFile() as order, tempfile.TemporaryFile() as errors:
         order.write(job.to_json().encode())
         order.seek(0)

@@ -47,18 +47,22 @@ def make_figures_table(results: Sequence[CaseResult]) -> Table:
 
 
 def make_memory_table(results: Sequence[CaseResult]) -> Table:
-    """A line for each case: what is resident after the last token, and what for."""
+    """A line for each case: what is resident after the last token, and what for.
+
+    Cases of servers have none: what they take is not known.
+    """
+    results = [each for each in results if any(sample.ledger for sample in each.samples)]
     heads, names = _name_cases(results)
     parts = [part for part in PARTS if any(_median_part(each, part) for each in results)]
     rows = []
     for result, name in zip(results, names, strict=True):
-        ledgers = [sample.ledger for sample in result.samples]
+        ledgers = [sample.ledger for sample in result.samples if sample.ledger]
         cells = [
             *(_median_part(result, part) for part in parts),
             median([ledger.rss_bytes for ledger in ledgers]),
             median([ledger.reclaimable_bytes for ledger in ledgers]),
-            median([sample.peak_load_rss_bytes for sample in result.samples]),
-            median([sample.peak_run_rss_bytes for sample in result.samples]),
+            median([s.peak_load_rss_bytes for s in result.samples if s.peak_load_rss_bytes]),
+            median([s.peak_run_rss_bytes for s in result.samples if s.peak_run_rss_bytes]),
         ]
         rows.append((*name, *(format_value("bytes", cell) for cell in cells)))
     titles = [part.replace("_", " ") for part in parts]
@@ -134,11 +138,11 @@ def _name_cases(results: Sequence[CaseResult]) -> tuple[list[str], list[list[str
     varied = find_varied(rows)
     heads = ["case", *(name.removeprefix("n_").replace("_", "-") for name in varied)]
     cells = [
-        [result.label, *(str(row[name]) for name in varied)]
+        [result.label, *(str(row.get(name, NOTHING)) for name in varied)]
         for result, row in zip(results, rows, strict=True)
     ]
     return heads, cells
 
 
 def _median_part(result: CaseResult, part: str) -> float:
-    return median([sample.ledger.parts[part] for sample in result.samples]) or 0.0
+    return median([s.ledger.parts[part] for s in result.samples if s.ledger]) or 0.0

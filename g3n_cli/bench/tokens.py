@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import resources
 from typing import get_args
 
 from g3n_cli.bench.choices import Content
@@ -15,7 +16,15 @@ from g3n_cli.errors import InputError
 
 CONTENTS: tuple[Content, ...] = get_args(Content)
 
+_PART = 64
+"""Sentences made into tokens at a time: of a long text no more than are needed."""
+
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def load_text() -> str:
+    """The bundled text; the README beside it says what it is."""
+    return resources.files("g3n_cli.bench").joinpath("texts", "tom-sawyer.txt").read_text("utf-8")
 
 
 @dataclass(frozen=True)
@@ -40,12 +49,37 @@ class Source:
         rng = random.Random(seed)
         if self.content == "random":
             return list(itertools.islice(_draw_ids(tokenizer, n_vocab, rng), n))
-        sentences = [part for part in _SENTENCE_END.split(self.text) if part.strip()]
         ids: list[int] = []
-        while len(ids) < n:
-            rng.shuffle(sentences)
-            ids += tokenizer.encode(" ".join(sentences) + "\n", parse_special=False)
+        for text in self._draw_texts(rng):
+            ids += tokenizer.encode(text, parse_special=False)
+            if len(ids) >= n:
+                break
         return ids[:n]
+
+    def cut(self, n: int, seed: int) -> Source:
+        """A part of about ``n`` characters, if there are more; seeds as above."""
+        if self.content == "random" or len(self.text) <= n:
+            return self
+        return Source(self.content, self.make_text(n, seed))
+
+    def make_text(self, n: int, seed: int) -> str:
+        """Whole words of about ``n`` characters, at least one of these; seeds as above."""
+        made = ""
+        for text in self._draw_texts(random.Random(seed)):
+            made += text
+            if len(made) > n:
+                break
+        cut = made.rfind(" ", 0, max(1, n) + 1)
+        return made[: cut if cut > 0 else max(1, n)]  # some languages put nothing between words
+
+    def _draw_texts(self, rng: random.Random) -> Iterator[str]:
+        """Parts of the text, with each sentence once before any comes again, in another order."""
+        parts = (part.strip() for part in _SENTENCE_END.split(self.text))
+        sentences = list(dict.fromkeys(part for part in parts if part))
+        while True:
+            rng.shuffle(sentences)
+            for first in range(0, len(sentences), _PART):
+                yield " ".join(sentences[first : first + _PART]) + "\n"
 
 
 def _draw_ids(tokenizer: Tokenizer, n_vocab: int, rng: random.Random) -> Iterator[int]:

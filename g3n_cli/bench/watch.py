@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _RAPL = "class/powercap/intel-rapl:[0-9]*"
-_COUNTERS = ("energy_uj", "max_energy_range_uj")
-_THROTTLE = "devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"
+_MOST_WATTS = 500.0
+"""Of a package; a counter that could have started again twice since tells nothing."""
+
+_THROTTLE = "devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count"
 _FREQUENCY = "devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 """Fields of a line of ``/proc/stat``; the first eight add up to all time."""
@@ -66,7 +68,7 @@ class Watch:
             stolen=ticks[_STEAL] / max(1, sum(ticks)),
             throttled=None if before is None or after is None else after - before,
             mhz=self._read_mhz(),
-            energy_j=self._count_energy(),
+            energy_j=self._count_energy(elapsed),
         )
 
     def _read_times(self) -> list[int]:
@@ -85,21 +87,27 @@ class Watch:
         return sum(map(float, found)) / len(found) if found else None
 
     def _read_energy(self) -> dict[Path, tuple[int, int]]:
-        """Microjoules counted by each package, and where its counter starts again."""
+        """Microjoules counted by each package, and the most its counter holds.
+
+        Source: the kernel's admin-guide/pm and power/powercap documents. Other zones are parts of
+        packages (core, uncore, dram) or, as psys, hold them. Nothing if one of them is hidden: a
+        sum without it would be too small.
+        """
         energy = {}
-        for package in self._sysfs.glob(_RAPL):
-            if package.name.count(":") > 1:  # a part of a package
-                continue
-            try:
-                counts = [int((package / name).read_text()) for name in _COUNTERS]
-            except PermissionError:  # root's alone on most systems
-                continue
-            energy[package] = (counts[0], counts[1])
+        try:
+            for zone in self._sysfs.glob(_RAPL):
+                if (zone / "name").read_text().startswith("package"):
+                    most = int((zone / "max_energy_range_uj").read_text())
+                    energy[zone] = (int((zone / "energy_uj").read_text()), most)
+        except OSError:  # counters are root's alone on most systems
+            return {}
         return energy
 
-    def _count_energy(self) -> float | None:
-        after = self._read_energy()
-        if not after:
+    def _count_energy(self, elapsed: float) -> float | None:
+        before, after = self._energy, self._read_energy()
+        if not after or after.keys() != before.keys():
             return None
-        used = [(after[p][0] - begun) % limit for p, (begun, limit) in self._energy.items()]
+        if any(elapsed * _MOST_WATTS * 1e6 > most for _, most in after.values()):
+            return None
+        used = [(after[zone][0] - begun) % (most + 1) for zone, (begun, most) in before.items()]
         return sum(used) / 1e6

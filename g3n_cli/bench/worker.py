@@ -26,6 +26,7 @@ from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.runner import Gemma3nEngine
 from g3n_cli.errors import DoesNotFitError, G3nError
+from g3n_cli.ggml.libc import die_with
 from g3n_cli.registry.models import read_sizes
 
 _N_WARM_STEPS = 2
@@ -73,7 +74,7 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
     python_bytes = memory.read_anonymous_bytes()
     on_phase("loading")
     started = time.perf_counter()
-    engine = open_engine(case.model.path, case.model.name, case.settings)
+    engine = open_engine(case.path, case.model.name, case.settings)
     try:
         load_s = time.perf_counter() - started
         peak_load_rss_bytes = memory.read_peak_rss_bytes()
@@ -84,7 +85,7 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
             on_phase("warming up")
             other = _make_ids(engine, job, job.seed + _OTHER)
             # A common beginning would be reused.
-            _warm_up(engine, case, [i for i in other if i != ids[0]] or other)
+            _warm_up(engine, case, _begin_without(ids[0], other))
         n_before = case.n_depth or int(not case.n_prompt)
         if n_before:
             on_phase("reading what is there before")
@@ -96,7 +97,7 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
             load_s=load_s,
             peak_load_rss_bytes=peak_load_rss_bytes,
             peak_run_rss_bytes=memory.read_peak_rss_bytes(),
-            ledger=memory.read_ledger(ranges, case.model.path, python_bytes),
+            ledger=memory.read_ledger(ranges, case.path, python_bytes),
             **timed,
         )
     finally:
@@ -106,6 +107,12 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
 def _make_ids(engine: Engine, job: Job, seed: int) -> list[int]:
     n = job.case.settings.n_ctx
     return job.source.make_ids(engine.tokenizer, engine.info.n_vocab, n, seed)
+
+
+def _begin_without(first: int, ids: Sequence[int]) -> list[int]:
+    """The same tokens, another one than ``first`` in front if there is any."""
+    at = next((at for at, token in enumerate(ids) if token != first), 0)
+    return [ids[at], *ids[:at], *ids[at + 1 :]]
 
 
 def _warm_up(engine: Engine, case: Case, ids: Sequence[int]) -> None:
@@ -147,7 +154,11 @@ def _time_tokens(engine: Engine, case: Case, ids: Sequence[int], n_before: int) 
 
 
 def main() -> int:
-    """Do the job on standard input; the exit code of the process."""
+    """Do the job on standard input; the exit code of the process.
+
+    Its argument is the id of the process that wants the sample, with which this one ends.
+    """
+    die_with(int(sys.argv[1]))
     job = Job.from_json(sys.stdin.read())
     # C libraries may write to standard output: what they write goes to standard error.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)

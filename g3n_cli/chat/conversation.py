@@ -168,7 +168,8 @@ class Reply:
     nothing does.
 
     Attributes:
-        n_dropped: How many of the oldest turns are forgotten to make room.
+        n_dropped: How many of the oldest turns are forgotten to make room; with a server it is
+            known once the answer has begun.
     """
 
     _conversation: Conversation
@@ -199,7 +200,7 @@ class Reply:
         conversation.recorder.begin(self._user, replaces=conversation.attempt > 0)
         turn = None
         try:
-            for piece in self._answer:
+            for piece in self._receive():
                 conversation.recorder.add(piece)
                 yield piece
         finally:
@@ -209,3 +210,7 @@ class Reply:
                 turn = Turn(self._user, self.text, tuple(self._answer.ids), self.stats)
                 conversation.turns = [*self._turns, turn]
             conversation.recorder.end(turn)
+
+    def _receive(self) -> Iterator[str]:
+        """Pieces of the answer as they come."""
+        return iter(self._answer)

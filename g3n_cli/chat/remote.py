@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from g3n_cli.chat.conversation import Conversation, Reply, Turn
 from g3n_cli.chat.options import ServerOptions
 from g3n_cli.engine.server import Server
 from g3n_cli.engine.server_generation import ServerGeneration
+from g3n_cli.errors import ContextFullError
 
 if TYPE_CHECKING:
     from g3n_cli.engine.api import Progress
@@ -69,14 +70,18 @@ class RemoteSession(Conversation):
 
     def _answer(self, turns: Sequence[Turn], text: str, on_progress: Progress | None) -> Reply:
         del on_progress  # a server tells nothing while it reads
+        generation = self.ask(turns, text)
+        return _RemoteReply(self, text, list(turns), 0, generation, generation.close)
+
+    def ask(self, turns: Sequence[Turn], text: str) -> ServerGeneration:
+        """The answer to ``text`` after ``turns``, as the server sends it."""
         messages = [{"role": "system", "content": self.system}] if self.system else []
         for turn in turns:
             messages.append({"role": "user", "content": turn.user})
             messages.append({"role": "assistant", "content": turn.text})
         messages.append({"role": "user", "content": text})
         request = {"model": self._model, "messages": messages, **self._ask_for()}
-        generation = ServerGeneration(self._server, request)
-        return Reply(self, text, list(turns), 0, generation, generation.close)
+        return ServerGeneration(self._server, request)
 
     def _ask_for(self) -> dict[str, Any]:
         """Options of the request: those that were given, no others, as servers refuse some."""
@@ -85,3 +90,25 @@ class RemoteSession(Conversation):
             given["seed"] = (given.get("seed", secrets.randbits(31)) + self.attempt) % 2**32
         asked = {key: given[name] for name in given for key in _NAMES.get(name, (name,))}
         return {**asked, "stop": self._stop} if self._stop else asked
+
+
+class _RemoteReply(Reply):
+    """An answer for which the oldest turns are forgotten, one by one, while it has no room."""
+
+    _conversation: RemoteSession
+
+    def _receive(self) -> Iterator[str]:
+        while True:
+            try:
+                yield from self._answer
+                return
+            except ContextFullError as error:
+                if self.text:
+                    raise
+                if not self._turns:
+                    hint = "the message alone is too long for it"
+                    raise ContextFullError(error.message, hint) from None
+            self._turns = self._turns[1:]
+            self.n_dropped += 1
+            generation = self._conversation.ask(self._turns, self._user)
+            self._answer, self._close = generation, generation.close

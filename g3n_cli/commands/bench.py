@@ -17,6 +17,7 @@ each time in a process of its own, in turn with the others. docs/bench.md define
   g3n bench -m model.gguf -p 128,512 -d 0,4096    four cases
   g3n bench -m model.gguf --ab prefill=skip,full  is it faster, and how sure is that?
   g3n bench -o json --output result.json          all raw samples
+  g3n bench --device cpu,http://host:8080/v1      a server beside this machine
 """
 
 app = typer.Typer(help=HELP, rich_markup_mode=None)
@@ -58,6 +59,9 @@ def bench(  # noqa: PLR0913  one parameter for each flag
     if context.invoked_subcommand is not None:
         return
     from g3n_cli.commands.bench_run import Request, run_request
+    from g3n_cli.commands.bench_servers import refuse_local_flags
+
+    refuse_local_flags(context, device.split(","))
 
     settings = {
         "threads": threads,

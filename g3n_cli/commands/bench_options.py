@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -79,79 +79,49 @@ RepetitionsOption: TypeAlias = Annotated[
         help="How often each case is measured, each time in a process of its own.",
     ),
 ]
+
+
+def _swept(name: str, metavar: str, usual: str, help: str, *short: str) -> Any:  # noqa: ANN401
+    """An option whose values are separated by commas; its environment variable is chat's."""
+    return typer.Option(
+        f"--{name}",
+        *short,
+        metavar=f"{metavar},...",
+        envvar=f"G3N_{name.upper()}",
+        show_default=usual,
+        help=help,
+    )
+
+
+_THREADS = "CPU threads that compute; ranges are 1-8, 0-4096+1024, 1-8*2, here and above."
 ThreadsOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--threads",
-        "-t",
-        metavar="N,...",
-        envvar="G3N_THREADS",
-        show_default="physical cores",
-        help="CPU threads that compute; ranges are 1-8, 0-4096+1024, 1-8*2, here and above.",
-    ),
+    str | None, _swept("threads", "N", "physical cores", _THREADS, "-t")
 ]
 BatchOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--batch",
-        metavar="N,...",
-        envvar="G3N_BATCH",
-        show_default="256",
-        help="Most prompt tokens computed in one step.",
-    ),
+    str | None, _swept("batch", "N", "256", "Most prompt tokens computed in one step.")
 ]
 SizesOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--size",
-        metavar="SIZE,...",
-        envvar="G3N_SIZE",
-        show_default="full",
-        help="Which of the models nested in a Gemma 3n.",
-    ),
+    str | None, _swept("size", "SIZE", "full", "Which of the models nested in a Gemma 3n.")
 ]
 KvOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--kv",
-        metavar="TYPE,...",
-        envvar="G3N_KV",
-        show_default="f16",
-        help="Types of the K/V cache: f32, f16, q8_0, q4_0.",
-    ),
+    str | None, _swept("kv", "TYPE", "f16", "Types of the K/V cache: f32, f16, q8_0, q4_0.")
 ]
 PleOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--ple",
-        metavar="PLACE,...",
-        envvar="G3N_PLE",
-        show_default="disk",
-        help="Where per-layer embeddings live: disk, ram.",
-    ),
+    str | None, _swept("ple", "PLACE", "disk", "Where per-layer embeddings live: disk, ram.")
 ]
-PrefillOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--prefill",
-        metavar="MODE,...",
-        envvar="G3N_PREFILL",
-        show_default="skip",
-        help="skip or full: whether layers that share K/V are left out for prompt tokens.",
-    ),
-]
+_PREFILL = "skip or full: whether layers that share K/V are left out for prompt tokens."
+PrefillOption: TypeAlias = Annotated[str | None, _swept("prefill", "MODE", "skip", _PREFILL)]
 KernelsOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--kernels",
-        metavar="NAME,...",
-        envvar="G3N_KERNELS",
-        show_default="own",
-        help="Whose matrix products: own, ggml, or a variant.",
-    ),
+    str | None, _swept("kernels", "NAME", "own", "Whose matrix products: own, ggml, or a variant.")
 ]
 DeviceOption: TypeAlias = Annotated[
-    str, typer.Option(metavar="NAME,...", help="Where to compute: cpu.")
+    str,
+    typer.Option(
+        metavar="NAME,...",
+        help="Where to compute: cpu, or addresses of OpenAI-compatible servers, such as "
+        "http://127.0.0.1:8080/v1, which are sent the text. Without any other device -m names "
+        "the servers' models, else each runs its first; G3N_API_KEY holds their key.",
+    ),
 ]
 AbOption: TypeAlias = Annotated[
     str | None,
@@ -164,7 +134,11 @@ AbOption: TypeAlias = Annotated[
 FileOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--file", "-f", metavar="FILE", show_default="a page of prose", help="Text of the prompts."
+        "--file",
+        "-f",
+        metavar="FILE",
+        show_default="chapters of a novel",
+        help="Text of the prompts.",
     ),
 ]
 TokensOption: TypeAlias = Annotated[

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from g3n_cli.bench.ab import Ab, check_pairs, compare_pairs, interleave, parse_ab
 from g3n_cli.bench.advice import summarize_warnings
-from g3n_cli.bench.case import DEVICES, BenchModel, Case, Sweep
+from g3n_cli.bench.case import CPU, DEVICES, BenchModel, Case, Sweep, is_address
 from g3n_cli.bench.charts import make_charts
 from g3n_cli.bench.check import check_cases
 from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
@@ -17,12 +17,12 @@ from g3n_cli.bench.environment import describe_environment
 from g3n_cli.bench.files import History, write_report
 from g3n_cli.bench.formats import FILE_FORMATS, format_report
 from g3n_cli.bench.memory import check_kernel
-from g3n_cli.bench.quality import load_sample
 from g3n_cli.bench.result import Report
 from g3n_cli.bench.runner import Plan, Runner, Status
 from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting, parse_words
 from g3n_cli.bench.table import make_figures_table, make_memory_table
-from g3n_cli.bench.tokens import Source
+from g3n_cli.bench.tokens import Source, load_text
+from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.synthetic import find_or_make
 from g3n_cli.config import EngineSettings
@@ -75,11 +75,12 @@ def run_request(request: Request) -> None:
     kind = choose_file_format(request)
     ab = parse_ab(request.ab) if request.ab else None
     source = Source(
-        request.content, load_sample() if request.file is None else read_text(request.file)
+        request.content, load_text() if request.file is None else read_text(request.file)
     )
-    cases = make_cases(request, ab, terminal)
-    check_cases(cases)
-    Run(request, ab, kind, terminal).execute(make_plan(request, cases, source))
+    plan = make_plan(request, make_cases(request, ab, terminal), source)
+    check_cases(plan.cases)
+    check_servers(plan.cases, request.content, terminal, is_cold=request.is_cold)
+    Run(request, ab, kind, terminal).execute(plan)
 
 
 def make_plan(request: Request, cases: Sequence[Case], source: Source) -> Plan:
@@ -102,22 +103,50 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
         UsageError: a value that makes no sense.
     """
     if ab is None:
-        return tuple(_make_sweep(request, _find_models(request, terminal)).expand())
-    if ab.setting == "model":
+        return tuple(_make_sweep(request, *_find_models(request, terminal)).expand())
+    a, b = (side.expand() for side in _make_sides(request, ab, terminal))
+    if len(a) != len(b):
+        hint = "sweep no setting that only one of them has"
+        raise UsageError(f"--ab {ab.setting} compares cases that do not come in pairs", hint)
+    return interleave(a, b)
+
+
+def _make_sides(request: Request, ab: Ab, terminal: Terminal) -> list[Sweep]:
+    """The sweep of each value of ``--ab``."""
+    values, name = (ab.a, ab.b), ab.setting
+    if name == "model":
         if request.models or request.synthetic:
             raise UsageError("--ab model=A,B names the models", "leave -m and --synthetic out")
-        models = _find_models(replace(request, models=(ab.a, ab.b)), terminal)
-        sides = [_make_sweep(request, [model]) for model in models]
-    elif ab.setting in request.settings:
-        raise UsageError(f"--{ab.setting} and --ab {ab.setting} contradict each other")
-    elif any(len(parse_setting(ab.setting, value)) > 1 for value in (ab.a, ab.b)):
-        raise UsageError(f"--ab {ab.setting} compares two values, not ranges")
-    else:
-        settings = [{**request.settings, ab.setting: value} for value in (ab.a, ab.b)]
-        models = _find_models(request, terminal)
-        sides = [_make_sweep(replace(request, settings=each), models) for each in settings]
-    a, b = (side.expand() for side in sides)
-    return interleave(a, b)
+        models, servers = _find_models(replace(request, models=values), terminal)
+        if models and servers:
+            raise UsageError("--ab model compares models of this machine or of servers, not both")
+        return [
+            _make_sweep(
+                request, models[i : i + 1], {a: each[i : i + 1] for a, each in servers.items()}
+            )
+            for i in range(len(values))
+        ]
+    if name == "device":
+        if request.devices != CPU:
+            raise UsageError("--device and --ab device contradict each other")
+        models, servers = _find_models(replace(request, devices=",".join(values)), terminal)
+        return [
+            _make_sweep(
+                replace(request, devices=value),
+                models,
+                {a: each for a, each in servers.items() if a == value},
+            )
+            for value in values
+        ]
+    if name in request.settings:
+        raise UsageError(f"--{name} and --ab {name} contradict each other")
+    if any(map(is_address, parse_words(request.devices, "--device"))):
+        raise UsageError(f"--ab {name} is for models on this machine, not for a server")
+    if any(len(parse_setting(name, value)) > 1 for value in values):
+        raise UsageError(f"--ab {name} compares two values, not ranges")
+    settings = [{**request.settings, name: value} for value in values]
+    models, servers = _find_models(request, terminal)
+    return [_make_sweep(replace(request, settings=each), models, servers) for each in settings]
 
 
 def choose_file_format(request: Request) -> FileFormat:
@@ -139,9 +168,11 @@ def choose_file_format(request: Request) -> FileFormat:
     )
 
 
-def _make_sweep(request: Request, models: Sequence[BenchModel]) -> Sweep:
+def _make_sweep(
+    request: Request, models: Sequence[BenchModel], servers: Mapping[str, Sequence[BenchModel]]
+) -> Sweep:
     n_prompt, n_gen, n_depth, _ = PRESETS[request.preset]
-    devices = parse_words(request.devices, "--device")
+    devices, _ = _parse_devices(request.devices)
     for device in devices:
         if device not in DEVICES:
             known = ", ".join(DEVICES)
@@ -156,14 +187,33 @@ def _make_sweep(request: Request, models: Sequence[BenchModel]) -> Sweep:
         devices=devices,
         least_ctx=request.ctx,
         models=models,
+        servers=servers,
     )
+
+
+def _parse_devices(text: str) -> tuple[list[str], list[str]]:
+    """Devices of this machine, and addresses of servers."""
+    words = parse_words(text, "--device")
+    return [w for w in words if not is_address(w)], [w for w in words if is_address(w)]
 
 
 def _choose(given: str | None, usual: str) -> str:
     return usual if given is None else given
 
 
-def _find_models(request: Request, terminal: Terminal) -> list[BenchModel]:
+def _find_models(
+    request: Request, terminal: Terminal
+) -> tuple[list[BenchModel], dict[str, list[BenchModel]]]:
+    """Models of this machine, and those of servers by address.
+
+    With devices of both kinds ``-m`` names files, and each server runs its first model.
+    """
+    devices, addresses = _parse_devices(request.devices)
+    models = _find_files(request, terminal) if devices else []
+    return models, find_server_models(addresses, () if devices else request.models, terminal)
+
+
+def _find_files(request: Request, terminal: Terminal) -> list[BenchModel]:
     """Models by names that differ: a file's stem, or where two are alike all that was typed."""
     wanted: tuple[str | None, ...] = request.models
     if not wanted and not request.synthetic:
@@ -241,7 +291,7 @@ class Run:
         kind = self._request.format or "table"
         if kind == "table" or self._request.output:
             tables = [make_figures_table(report.cases), make_memory_table(report.cases)]
-            terminal.write(bench_view.render(terminal, tables))
+            terminal.write(bench_view.render(terminal, [each for each in tables if each.rows]))
             for each in report.comparisons:
                 terminal.write(f"{each.label}: {each.sentence}\n")
             if self._request.is_plotted:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,10 +15,13 @@ if TYPE_CHECKING:
     from g3n_cli.ui.terminal import Terminal
 
 CPU = "cpu"
-_FOR_SERVERS = {
-    *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
-    *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
-}
+FOR_SERVERS = frozenset(
+    (
+        *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
+        *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
+    )
+)
+"""Parameters of ``g3n chat`` that mean something to a server."""
 
 
 def is_address(device: str) -> bool:
@@ -46,11 +48,15 @@ def check_device(device: str) -> None:
     )
 
 
-def refuse_engine_flags(context: typer.Context) -> None:
+def refuse_engine_flags(context: typer.Context, for_servers: Collection[str] = FOR_SERVERS) -> None:
     """Refuse flags that are about models of this machine.
 
     Settings of the environment and of the configuration file are its defaults, and stay unused;
     but an answer that should follow a grammar must not come without.
+
+    Args:
+        context: Of the command.
+        for_servers: Names of its parameters that mean something to a server.
 
     Raises:
         UsageError: there is such a flag.
@@ -60,7 +66,7 @@ def refuse_engine_flags(context: typer.Context) -> None:
         source = context.get_parameter_source(name)
         is_given = source is not None and source.name == "COMMANDLINE"
         is_needed = name == "grammar" and context.params[name] is not None
-        if name not in _FOR_SERVERS and (is_given or is_needed):
+        if name not in for_servers and (is_given or is_needed):
             flag = max(parameter.opts, key=len)
             raise UsageError(
                 f"{flag} is for models on this machine, not for a server",
@@ -91,24 +97,18 @@ def open_remote(
         ServerError: the server does not list its models.
     """
     from g3n_cli.chat.remote import RemoteSession
-    from g3n_cli.engine.server import Server, ServerAddress
+    from g3n_cli.engine.server import Server, ServerAddress, read_key
+    from g3n_cli.ui.progress import ERASE_LINE
 
-    server = Server(ServerAddress.parse(device), read_key(), terminal.note)
+    def tell(line: str) -> None:
+        if terminal.can_animate:  # it may be waiting for an answer
+            terminal.stderr.write(ERASE_LINE)
+        terminal.note(line)
+
+    server = Server(ServerAddress.parse(device), read_key(), tell)
     if model is None:
         models = server.list_models()
         if not models:
             raise ServerError(f"{server.address} has no model", "-m names the one to use")
         model = models[0]
     return RemoteSession(server, model, options, system, stop)
-
-
-def read_key() -> str | None:
-    """The server's key from the environment.
-
-    Raises:
-        UsageError: it cannot be sent.
-    """
-    key = os.environ.get("G3N_API_KEY", "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise UsageError("G3N_API_KEY has characters that no key has")
-    return key or None

@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from g3n_cli.config import ActType
+from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.gguf_types import GgmlType
-from g3n_cli.engine.weights import Weights
+from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.weights import Weights, find_own
 from g3n_cli.errors import UsageError
 from g3n_cli.ggml.graph import F32, I8, I32, Graph, ShapeError
 from g3n_cli.ggml.tensor import Tensor
@@ -164,20 +167,33 @@ class Products:
         return Quantized(self._graph.custom(I8, ne, sources, function, params), k, n)
 
 
-def check_activations(weights: Weights, act: ActType) -> None:
+def check_activations(
+    gguf: GgufFile, hparams: HParams, kernels: Kernels | None, act: ActType
+) -> None:
     """Refuse what a model's matrices do not allow.
 
     ggml rounds activations as it likes: to 8 bits for quantized matrices, to halves for halves.
 
+    Args:
+        gguf: The model's file.
+        hparams: Of the model.
+        kernels: Those that multiply with what they can, or None.
+        act: What activations are to become.
+
     Raises:
         UsageError: ``act`` is not "q8", and there are matrices that only ggml can multiply with.
     """
+    left_out = find_unused(gguf, hparams) | {PLE_TENSOR}
+    used = (info for name, info in gguf.tensors.items() if name not in left_out)
+    matrices = [info for info in used if len(info.ne) > 1]
+    own = set(find_own(matrices, hparams, kernels))
     rounding = [
         info
-        for info in weights.left_to_ggml
-        if info.type != GgmlType.F32
+        for info in matrices
+        if info not in own
+        and info.type != GgmlType.F32
         # AltUp's nodes take small routers in halves.
-        and not (weights.kernels and info.type == GgmlType.F16 and ".altup_router." in info.name)
+        and not (kernels and info.type == GgmlType.F16 and ".altup_router." in info.name)
     ]
     if act != "q8" and rounding:
         raise UsageError(

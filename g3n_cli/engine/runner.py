@@ -72,6 +72,7 @@ class Gemma3nEngine:
     ) -> None:
         settings = settings.limit_context(hparams.n_ctx_train)
         kernels = load_kernels(settings.kernels) if settings.repack else None
+        check_activations(gguf, hparams, kernels, settings.act)
         self._gguf, self._hparams, self._settings = gguf, hparams, settings
         self._keys: list[Key] = []
         self._widths: list[Widths] = []  # that each position was computed with
@@ -87,7 +88,6 @@ class Gemma3nEngine:
                 kernels,
             )
             stack.callback(weights.close)
-            check_activations(weights, settings.act)
             self._weights = weights
             multiple = find_width_multiple(gguf, repack=settings.repack)
             resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)

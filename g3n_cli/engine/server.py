@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from g3n_cli.errors import ModelError, ServerError, UsageError
+from g3n_cli.errors import ContextFullError, ModelError, ServerError, UsageError
 
 MOST_BYTES = 1 << 20
 """Of one event or one list; more is taken for a fault."""
 
 _MOST_SHOWN = 300
+_TOO_LONG = ("maximum context length", "available context size", "exceed context window")
 _HOW = "for example http://127.0.0.1:8080/v1"
 
 
@@ -131,6 +133,16 @@ class Server:
         """
         return self._open("POST", "/chat/completions", json.dumps(request).encode())
 
+    def ask_chat(self, request: dict[str, Any]) -> Any:  # noqa: ANN401  whatever a stranger sends
+        """An answer as a whole, as JSON; None for what is not JSON.
+
+        Raises:
+            ServerError: the server cannot be reached, or refuses.
+            ModelError: it has no such model.
+        """
+        with self.open_chat(request) as response:
+            return parse_json(response.read())
+
     def _open(self, method: str, path: str, body: bytes | None = None) -> ServerResponse:
         """The response to a request; asked again as long as nobody has begun to work on it."""
         pauses = iter(self._patience.pauses_s)
@@ -187,7 +199,10 @@ class Server:
     ) -> ServerError | ModelError:
         """The error that a status other than 200 stands for."""
         status = response.status
-        text = self.show(_find_message(opened) or response.reason)
+        told = _read_refusal(opened)
+        text = self.show(find_message(told) or response.reason)
+        if is_context_full(told):
+            return ContextFullError(f"{self.address} has no room for all that was said: {text}")
         message = f"{self.address} answers {status}: {text}"
         if status in (429, 503):
             return _BusyError(message, None, _read_delay(response.getheader("Retry-After")))
@@ -275,6 +290,18 @@ class _BusyError(ServerError):
         self.after_s = after_s
 
 
+def read_key() -> str | None:
+    """The servers' key from the environment.
+
+    Raises:
+        UsageError: it cannot be sent.
+    """
+    key = os.environ.get("G3N_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError("G3N_API_KEY has characters that no key has")
+    return key or None
+
+
 def parse_json(content: bytes) -> Any:  # noqa: ANN401  whatever a stranger has sent
     """The value, or None for what is not JSON."""
     try:
@@ -283,18 +310,36 @@ def parse_json(content: bytes) -> Any:  # noqa: ANN401  whatever a stranger has 
         return None
 
 
-def _find_message(opened: ServerResponse) -> str:
-    """What the body of a refusal says; "" if it says nothing that a person could read."""
-    try:
-        content = opened.read()
-    except ServerError:
-        return ""
-    match parse_json(content):
+def is_context_full(told: object) -> bool:
+    """Whether a server refuses a prompt because it is longer than the context.
+
+    Sources: the error codes of OpenAI's API (also llama-cpp-python's) and of llama.cpp's server;
+    of others, such as vLLM, the words alone tell.
+    """
+    match told:
+        case {"error": {"code": "context_length_exceeded"}}:
+            return True
+        case {"error": {"type": "exceed_context_size_error"}}:
+            return True
+    return any(words in find_message(told).lower() for words in _TOO_LONG)
+
+
+def find_message(told: object) -> str:
+    """What an error says; "" if it says nothing that a person could read."""
+    match told:
         case {"error": {"message": str(text)}} | {"error": str(text)}:
             return text
         case {"message": str(text)} | {"detail": str(text)}:
             return text
     return ""
+
+
+def _read_refusal(opened: ServerResponse) -> object:
+    """The body of a refusal; None if it is not JSON."""
+    try:
+        return parse_json(opened.read())
+    except ServerError:
+        return None
 
 
 def _read_delay(header: str | None) -> float:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from g3n_cli.engine.server import Server, ServerResponse, parse_json
+from g3n_cli.engine.server import Server, ServerResponse, is_context_full, parse_json
 from g3n_cli.engine.stats import GenerationStats, StopReason
-from g3n_cli.errors import ServerError
+from g3n_cli.errors import ContextFullError, ServerError
 
 _DONE = b"[DONE]"
 
@@ -117,7 +117,8 @@ class ServerGeneration(Iterator[str]):
         address = self._server.address
         match parsed:
             case {"error": {"message": str(why)}} | {"error": str(why)}:
-                raise ServerError(f"{address} gave up: {self._server.show(why)}")
+                kind = ContextFullError if is_context_full(parsed) else ServerError
+                raise kind(f"{address} gave up: {self._server.show(why)}")
             case {"usage": dict(usage)}:
                 self._usage = usage
         match parsed:

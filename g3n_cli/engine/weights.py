@@ -45,6 +45,19 @@ Job = Callable[[], None]
 """Loads a part of a tensor."""
 
 
+def find_own(
+    infos: Iterable[TensorInfo], hparams: HParams, kernels: Kernels | None
+) -> list[TensorInfo]:
+    """Matrices that g3n's own kernels multiply with."""
+    return [
+        info
+        for info in infos
+        if kernels
+        and kernels.has_panels(info.type, info.ne)
+        and (info.name != "per_layer_model_proj.weight" or hparams.n_ple % PANEL == 0)
+    ]
+
+
 class Weights:
     """Tensors in memory, by their names in the file without ``.weight``.
 
@@ -69,7 +82,6 @@ class Weights:
 
     Attributes:
         kernels: As given.
-        left_to_ggml: Matrices that only ggml can multiply with.
     """
 
     def __init__(
@@ -85,20 +97,13 @@ class Weights:
         self._context = Context((2 + N_PIECES) * len(infos))
         self._tensors = {info.name: self._context.new_tensor(info.type, *info.ne) for info in infos}
         matrices = [info for info in infos if settings.repack and len(info.ne) > 1]
-        known = [
-            info
-            for info in matrices
-            if kernels
-            and kernels.has_panels(info.type, info.ne)
-            and (info.name != "per_layer_model_proj.weight" or hparams.n_ple % PANEL == 0)
-        ]
+        known = find_own(infos, hparams, kernels)
         # Only quantized activations can meet single rows.
         sparse = _find_sparse(hparams) if settings.act != "f32" else frozenset()
         rows = {info for info in known if info.name in sparse and info.type != GgmlType.F16}
         in_panels = [info for info in known if info not in rows]
         repacked = _choose_repackable(info for info in matrices if info not in set(known))
         plain = [info for info in infos if info not in {*in_panels, *repacked}]
-        self.left_to_ggml = tuple(i for i in infos if len(i.ne) > 1 and i not in set(known))
         is_rearranged = len(plain) < len(infos)
         copied = [info for info in plain if is_rearranged and info.n_bytes < _MAP_FROM]
         self._in_panels, self._repacked = frozenset(in_panels), frozenset(repacked)

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 
 from g3n_cli.ggml.handles import address_of
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(parent: int) -> None:
+    """Have this process killed as soon as its parent ends, however that ends.
+
+    Args:
+        parent: Whose child this process was started as: it may have ended by now.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def count_cached_bytes(path: Path) -> int:

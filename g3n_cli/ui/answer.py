@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Protocol
 
-from g3n_cli.chat.conversation import Reply
+from g3n_cli.chat.conversation import Conversation, Reply
 from g3n_cli.errors import G3nError
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
@@ -49,6 +49,12 @@ def make_view(terminal: Terminal) -> AnswerView:
     from g3n_cli.ui.markdown_view import MarkdownView
 
     return MarkdownView(terminal)
+
+
+def show_waiting_for(conversation: Conversation, bar: ProgressBar) -> None:
+    """Say who is waited for, where nobody tells how far the prompt is read."""
+    if conversation.engine is None:
+        bar.wait(f"waiting for {conversation.title} ...")
 
 
 def show_reply(reply: Reply, view: AnswerView, bar: ProgressBar) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 
 from g3n_cli.chat.conversation import Conversation
 from g3n_cli.errors import ServerError
-from g3n_cli.ui.answer import make_view, show_reply
+from g3n_cli.ui.answer import make_view, show_reply, show_waiting_for
 from g3n_cli.ui.figures import format_json, format_stats
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
@@ -15,6 +15,7 @@ from g3n_cli.ui.terminal import Terminal
 def answer_as_text(conversation: Conversation, prompt: str, terminal: Terminal) -> None:
     """Write the answer to stdout as it comes, ended by a newline."""
     bar = ProgressBar(terminal)
+    show_waiting_for(conversation, bar)
     show_reply(conversation.reply(prompt, bar), make_view(terminal), bar)
 
 
@@ -23,13 +24,13 @@ def answer_as_json(
 ) -> None:
     """Write one JSON object to stdout once the answer is complete, interrupted or broken off."""
     bar = ProgressBar(terminal)
+    show_waiting_for(conversation, bar)
     reply = conversation.reply(prompt, bar)
     try:
-        with closing(iter(reply)) as pieces:
+        with closing(iter(reply)) as pieces, bar:
             for _ in pieces:
                 bar.clear()
     except KeyboardInterrupt:
-        bar.clear()
         terminal.write(format_json(conversation, reply, load_s) + "\n")
         raise
     except ServerError:

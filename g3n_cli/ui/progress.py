@@ -6,8 +6,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from g3n_cli.ui.terminal import Terminal
+from g3n_cli.ui.text import make_visible
 
 ERASE_LINE = "\r\x1b[2K"
 PATIENCE_S = 1.0
@@ -53,6 +55,12 @@ class ProgressBar:
         self._first = -1
         self._is_shown = False
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
     def __call__(self, done: int, total: int) -> None:
         """Told by the engine that ``done`` of ``total`` is there."""
         if self._first < 0:
@@ -70,6 +78,14 @@ class ProgressBar:
         self._stream.write(ERASE_LINE + line[: n_columns - 1])  # a wrapped line cannot be erased
         self._stream.flush()
         self._is_shown = True
+
+    def wait(self, text: str) -> None:
+        """Show a line while nothing is known of how far it is."""
+        if self._stream is not None:
+            n_columns = shutil.get_terminal_size().columns
+            self._stream.write(ERASE_LINE + make_visible(text)[: n_columns - 1])
+            self._stream.flush()
+            self._is_shown = True
 
     def clear(self) -> None:
         """Take the line back."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from g3n_cli import __version__
 from g3n_cli.chat.conversation import Conversation, Reply
 from g3n_cli.errors import G3nError
-from g3n_cli.ui.answer import make_view, show_reply
+from g3n_cli.ui.answer import make_view, show_reply, show_waiting_for
 from g3n_cli.ui.figures import format_stats
 from g3n_cli.ui.history import ChatHistory, find_history_path
 from g3n_cli.ui.memory import read_rss_bytes
@@ -133,23 +133,29 @@ class Repl:
             self._terminal.aside(f"({note})")
         bar = ProgressBar(self._terminal)
         reply = start(bar)
-        if reply.n_dropped:
-            turns = "turn" if reply.n_dropped == 1 else f"{reply.n_dropped} turns"
-            self._terminal.aside(f"(the context is full: forgot the oldest {turns})")
+        n_told = reply.n_dropped
+        self._tell_dropped(n_told)
         self._terminal.note("")
         try:
             with hide_typing(self._terminal):
+                show_waiting_for(self._conversation, bar)
                 show_reply(reply, make_view(self._terminal), bar)
         finally:
             stats = reply.stats
             self._n_used = self._conversation.count_used()
             if not reply.is_empty:
                 self._draft = ""
+            self._tell_dropped(reply.n_dropped - n_told)
             if stats.stop_reason in ENDINGS:
                 self._terminal.aside(ENDINGS[stats.stop_reason])
         if self._show_stats:
             self._terminal.aside(format_stats(self._conversation, stats))
         self._terminal.note("")
+
+    def _tell_dropped(self, n: int) -> None:
+        if n:
+            turns = "turn" if n == 1 else f"{n} turns"
+            self._terminal.aside(f"(the context is full: forgot the oldest {turns})")
 
     def _status(self) -> str:
         """Model, context, speed of the last answer, memory; as far as they are known."""

@@ -29,7 +29,7 @@ def test_decoding_is_drawn_over_all_tokens_in_the_context():
 
 def test_first_tokens_are_drawn_over_the_prompt_for_each_depth():
     chart = charts_of(*sweep())["First token over prompt length"]
-    assert [series.name for series in chart.series] == ["tiny", "at depth 100"]
+    assert [series.name for series in chart.series] == ["at depth 0", "at depth 100"]
     assert chart.series[0].points == ((10, 0.1), (20, 0.2))
 
 

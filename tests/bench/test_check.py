@@ -34,6 +34,9 @@ def test_what_can_run_is_not_refused(llama):
         ({"prefill_size": "huge"}, "no size"),
         ({"size": "auto"}, "free memory"),
         ({"n_threads": 1000}, "more than 512"),
+        ({"act": "f32", "kernels": "ggml"}, "--act f32 needs g3n's own kernels"),
+        ({"act": "q4", "repack": False}, "--act q4 needs"),
+        ({"kernels": "neon"}, "--kernels neon"),
     ],
 )
 def test_what_a_gemma3n_cannot_do_is_refused(changes, words):
@@ -49,6 +52,7 @@ def test_what_a_gemma3n_cannot_do_is_refused(changes, words):
         ({"prefill": "full"}, "--prefill means nothing"),
         ({"size": "e2b"}, "--size means nothing"),
         ({"kernels": "ggml"}, "--kernels means nothing"),
+        ({"act": "f32"}, "--act means nothing"),
         ({"kv": "q8_0"}, "heads of a multiple of 32"),
     ],
 )

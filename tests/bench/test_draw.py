@@ -57,7 +57,8 @@ def test_a_page_needs_nothing_from_outside_and_obeys_no_name():
         assert outside not in page
     assert page.count("<svg") == 1
     assert "<td>500 ms</td>" in page
-    assert "noisy: rest" in page
+    assert ": noisy</li>" in page
+    assert "hint: rest</li>" in page
 
 
 def test_a_page_of_nothing_measured_yet_is_one():

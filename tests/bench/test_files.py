@@ -1,9 +1,11 @@
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from g3n_cli.bench.files import History, read_report, write_report
+from g3n_cli.bench.files import History, read_report, write_file, write_report
 from g3n_cli.errors import ExitCode, G3nError, InputError, UsageError
 from tests.bench.samples import make_report, make_result
 
@@ -62,3 +64,19 @@ def test_history_keeps_runs_in_order(tmp_path):
     assert history.list_files() == [first]
     assert read_report(first) == REPORT
     assert "2026-11-25T000000" in first.name
+
+
+def test_a_disk_that_gets_full_leaves_what_was_written_before(tmp_path):
+    path = tmp_path / "r.json"
+    write_file(path, b"before")
+    script = (
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from g3n_cli.bench.files import write_file\nfrom g3n_cli.errors import G3nError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n    write_file(Path(sys.argv[1]), b'x' * 5000)\n"
+        "except G3nError as error:\n    print(error.exit_code, error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=True)
+    assert done.stdout.decode().startswith("1 cannot write")
+    assert path.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["r.json"]

@@ -7,6 +7,8 @@ from g3n_cli.bench.memory import Counters
 from g3n_cli.bench.watch import Watch
 from tests.bench.samples import make_sample
 
+MOST_J = 262_143.0
+
 
 class Machine:
     """Files as the kernel shows them."""
@@ -24,6 +26,12 @@ class Machine:
 
     def tick(self, user=0, idle=0, steal=0):
         self.write("proc/stat", f"cpu  {1000 + user} 0 0 {5000 + idle} 0 0 0 {10 + steal} 0 0\n")
+
+    def zone(self, number, name, energy_uj):
+        folder = f"sys/class/powercap/intel-rapl:{number}"
+        self.write(f"{folder}/name", f"{name}\n")
+        self.write(f"{folder}/energy_uj", energy_uj)
+        self.write(f"{folder}/max_energy_range_uj", round(MOST_J * 1e6))
 
     def watch(self):
         return Watch(self.proc, self.sys, lambda: self.own, lambda: self.now)
@@ -51,18 +59,51 @@ def test_what_the_machine_hides_is_none(machine):
 
 def test_heat_and_energy_are_read_where_they_are_shown(machine):
     throttle = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
-    package = "sys/class/powercap/intel-rapl:0"
     machine.write(throttle, 3)
-    machine.write(f"{package}/energy_uj", 9_000_000)
-    machine.write(f"{package}/max_energy_range_uj", 10_000_000)
-    machine.write(f"{package}:0/energy_uj", 5)  # a part of the package
-    machine.write(f"{package}:0/max_energy_range_uj", 10)
+    machine.zone("0", "package-0", 9_000_000)
+    machine.zone("0:0", "core", 5)  # a part of the package
     machine.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", 1_800_000)
     watch = machine.watch()
     machine.write(throttle, 5)
-    machine.write(f"{package}/energy_uj", 1_000_000)  # its counter has started again
+    machine.zone("0", "package-0", 1_000_000)  # its counter has started again
     found = watch.stop()
-    assert (found.throttled, found.energy_j, found.mhz) == (2, 2.0, 1800)
+    assert (found.throttled, found.mhz) == (2, 1800)
+    assert found.energy_j == pytest.approx(MOST_J - 8.0)
+
+
+def test_packages_are_added_up_and_the_platform_that_holds_them_is_not(machine):
+    zones = [("0", "package-0"), ("1", "package-1"), ("2", "psys")]
+    for number, name in zones:
+        machine.zone(number, name, 0)
+    watch = machine.watch()
+    for number, name in zones:
+        machine.zone(number, name, 3_000_000)
+    assert watch.stop().energy_j == pytest.approx(6.0)
+
+
+def test_energy_that_is_hidden_in_part_is_not_told(machine):
+    machine.zone("0", "package-0", 0)
+    machine.zone("1", "package-1", 0)
+    # As a file that may not be read: root may read all.
+    (machine.sys / "class/powercap/intel-rapl:1/energy_uj").unlink()
+    watch = machine.watch()
+    machine.zone("1", "package-1", 5)
+    assert watch.stop().energy_j is None
+
+
+def test_a_counter_that_may_have_started_again_twice_tells_nothing(machine):
+    machine.zone("0", "package-0", 0)
+    watch = machine.watch()
+    machine.now = 3600.0
+    assert watch.stop().energy_j is None
+
+
+def test_heat_of_the_package_counts_too(machine):
+    path = "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count"
+    machine.write(path, 1)
+    watch = machine.watch()
+    machine.write(path, 2)
+    assert watch.stop().throttled == 1
 
 
 QUIET = [make_sample(0.50, (0.1,)), make_sample(0.51, (0.1,)), make_sample(0.52, (0.1,))]

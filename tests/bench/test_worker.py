@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -83,7 +84,7 @@ def test_a_setting_the_model_does_not_have_is_refused():
 
 
 def start_worker(job):
-    command = [sys.executable, "-m", "g3n_cli.bench.worker"]
+    command = [sys.executable, "-m", "g3n_cli.bench.worker", str(os.getpid())]
     done = subprocess.run(command, input=job.encode(), capture_output=True, check=False)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -1,10 +1,12 @@
+import json
+
 import pytest
 
 from g3n_cli.chat.options import ServerOptions
 from g3n_cli.chat.remote import RemoteSession
 from g3n_cli.engine.server import Server, ServerAddress
-from g3n_cli.errors import ServerError, UsageError
-from tests.fake_server import make_event, say, serve, stall, stream
+from g3n_cli.errors import ContextFullError, ServerError, UsageError
+from tests.fake_server import fail, make_event, say, serve, stall, stream
 
 
 def make_remote(fake, options=None, **more):
@@ -128,3 +130,44 @@ def test_an_option_can_be_left_to_the_server_again():
 def test_options_that_make_no_sense_are_refused(change):
     with pytest.raises(UsageError):
         ServerOptions().change(*change)
+
+
+OPENAI = {"message": "Your messages resulted in 9999 tokens.", "code": "context_length_exceeded"}
+LLAMA = {"code": 400, "type": "exceed_context_size_error", "message": "the request is too long"}
+WORDS = {"message": "This model's maximum context length is 512 tokens.", "code": 400}
+
+
+@pytest.mark.parametrize("told", [OPENAI, LLAMA, WORDS])
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_the_oldest_turns_are_forgotten_when_the_context_is_full(told, is_streamed):
+    body = json.dumps({"error": told}).encode()
+    refuse = stream(b"data: " + body + b"\n\n") if is_streamed else fail(400, body)
+    with serve(say("A."), say("B."), refuse, refuse, say("C.")) as fake:
+        chat = make_remote(fake, system="Be brief.")
+        for text in ("a", "b"):
+            list(chat.reply(text))
+        reply = chat.reply("c")
+        assert "".join(reply) == "C."
+    assert reply.n_dropped == 2
+    assert [turn.user for turn in chat.turns] == ["c"]
+    assert shown(fake.requests[-2])[1:] == [("user", "b"), ("assistant", "B."), ("user", "c")]
+    assert shown(fake.requests[-1]) == [("system", "Be brief."), ("user", "c")]
+
+
+def test_a_message_that_is_too_long_alone_is_refused():
+    with serve(say("A."), *[fail(400, json.dumps({"error": OPENAI}).encode())] * 2) as fake:
+        chat = make_remote(fake)
+        list(chat.reply("a"))
+        with pytest.raises(ContextFullError) as error:
+            list(chat.reply("b"))
+    assert "alone is too long" in error.value.hint
+    assert [turn.user for turn in chat.turns] == ["a"]
+
+
+def test_other_refusals_forget_nothing():
+    with serve(say("A."), fail(400, b'{"error": {"message": "no such field"}}')) as fake:
+        chat = make_remote(fake)
+        list(chat.reply("a"))
+        with pytest.raises(ServerError, match="no such field"):
+            list(chat.reply("b"))
+    assert len(fake.requests) == 2

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pexpect
+import psutil
 import pytest
 
 from g3n_cli.app import run
@@ -162,6 +163,12 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("-o", "xml"), 2, "--format"),
         (("--ab", "colour=red,green"), 2, "no setting 'colour'"),
         (("--ab", "kv=f16,q9"), 2, "--kv"),
+        (("-m", MAT12, "--kernels", "ggml", "--ab", "act=f32,q8"), 2, "--act f32"),
+        (("--ab", "size=full,huge"), 2, "no size"),
+        (("--ab", "kernels=own,vax"), 2, "--kernels"),
+        (("-p", "1-9999999"), 2, "values"),
+        (("--device", "cpu,gpu"), 2, "--device gpu"),
+        (("--output", "."), 2, "no format"),
         (("--ab", "kv=f16,q8_0", "-r", "2"), 2, "at least 5"),
         (("--ab", "kv=f16,q8_0", "--kv", "f16"), 2, "contradict"),
         (("--ab", "model=a,b"), 2, "names the models"),
@@ -183,7 +190,7 @@ def test_what_cannot_be_is_refused_before_any_work(
     monkeypatch.setenv("G3N_CONFIG", os.devnull)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert run([*map(str, TINY), *flags]) == code
+    assert run([*map(str, TINY), *map(str, flags)]) == code
     told = capsys.readouterr()
     assert told.out == ""
     lines = told.err.splitlines()
@@ -226,6 +233,27 @@ def test_an_interrupt_leaves_a_valid_file_and_prints_what_there_is(g3n, signal_,
     assert [case["label"] for case in cases] == ["pp8+tg3", "pp16+tg3"]
     assert all(len(case["samples"]) == case["repetitions"] > 0 for case in cases)
     assert printed.decode().splitlines()[2].startswith("pp8+tg3")
+
+
+def test_what_measures_ends_with_a_parent_that_is_killed(g3n):
+    out = g3n.home / "r.json"
+    with g3n.start(*TINY, "-p", "8", "-n", "900", "-d", "900", "-r", "500", "--output", out) as run:
+        wait_for_cases(out, 1)
+        workers = wait_for_workers(run.pid)
+        run.kill()
+        run.communicate(timeout=PATIENCE_S)
+    gone, alive = psutil.wait_procs(workers, timeout=PATIENCE_S)
+    assert (len(gone), alive) == (len(workers), [])
+    assert json.loads(out.read_text())["cases"][0]["repetitions"] >= 1
+
+
+def wait_for_workers(pid):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if found := psutil.Process(pid).children():
+            return found
+        time.sleep(0.01)
+    raise AssertionError("nothing is measured")
 
 
 # From Python 3.12 on; what pexpect forks becomes another program at once.

@@ -59,3 +59,12 @@ def test_waiting_is_shown_as_long_as_it_lasts():
     with show_waiting(terminal, "loading x ..."):
         assert terminal.stderr.getvalue() == "loading x ..."
     assert terminal.stderr.getvalue().endswith(ERASE_LINE)
+
+
+def test_waiting_for_a_server_is_shown_until_it_speaks(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    terminal = make_terminal(is_screen=True)
+    with ProgressBar(terminal) as bar:
+        bar.wait("waiting for a server with a long name ...")
+        assert terminal.stderr.getvalue() == ERASE_LINE + "waiting for a serve"
+    assert terminal.stderr.getvalue().endswith(ERASE_LINE)
