@@ -17,7 +17,7 @@ from pathlib import Path
 from g3n_cli.convert.plan import Part, Plan, fit_type, require, to_ne
 from g3n_cli.convert.safetensors import Weight, open_weights
 from g3n_cli.convert.settings import Section, describe, open_config, read_text_section
-from g3n_cli.convert.text import FILE_TYPES, QUANTIZATION_VERSION
+from g3n_cli.convert.text import FILE_TYPES, MOST_LAYERS, QUANTIZATION_VERSION
 from g3n_cli.engine.gguf import MAX_NAME, Value
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.gguf_writer import TensorSpec, ValueType, make_array
@@ -178,15 +178,14 @@ def _choose_type(name: str, ne: tuple[int, ...], kind: str) -> GgmlType:
 
 def _make_vision_keys(vision: Section, n_embd_text: int) -> dict[str, Value]:
     """What libmtmd asks for; sizes of a transformer are placeholders, MobileNetV5 is none."""
-    n_embd = vision.count("hidden_size", 2048)
     return {
         "clip.has_vision_encoder": True,
         "clip.vision.projector_type": "gemma3nv",
         "clip.vision.projection_dim": n_embd_text,
         "clip.vision.image_size": 768,
         "clip.vision.patch_size": 3,
-        "clip.vision.embedding_length": n_embd,
-        "clip.vision.feed_forward_length": 4 * n_embd,
+        "clip.vision.embedding_length": vision.count("hidden_size", 2048),
+        "clip.vision.feed_forward_length": 8192,
         "clip.vision.block_count": 128,
         "clip.vision.attention.head_count": 8,
         "clip.vision.attention.layer_norm_epsilon": vision.number("rms_norm_eps", 1e-6),
@@ -203,7 +202,7 @@ def _make_audio_keys(audio: Section, n_embd_text: int) -> dict[str, Value]:
         "clip.audio.projection_dim": n_embd_text,
         "clip.audio.embedding_length": n_embd,
         "clip.audio.feed_forward_length": 4 * n_embd,
-        "clip.audio.block_count": audio.count("conf_num_hidden_layers", 12),
+        "clip.audio.block_count": audio.count("conf_num_hidden_layers", 12, MOST_LAYERS),
         "clip.audio.attention.head_count": audio.count("conf_num_attention_heads", 8),
         "clip.audio.num_mel_bins": audio.count("input_feat_size", 128),
         "clip.audio.attention.layer_norm_epsilon": audio.number("rms_norm_eps", 1e-6),
@@ -236,7 +235,7 @@ def _check_audio(
         **dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_out"), (n, n)),
         **dict.fromkeys(("linear_pos", "conv_pw2"), (n, n)),
     }
-    for block in range(audio.count("conf_num_hidden_layers", 12)):
+    for block in range(audio.count("conf_num_hidden_layers", 12, MOST_LAYERS)):
         for part in _CONFORMER.values():
             suffix = "" if part == "per_dim_scale" else ".weight"
             weight = require(weights, f"a.blk.{block}.{part}{suffix}", folder)

@@ -88,7 +88,7 @@ def open_weights(folder: Path) -> dict[str, Weight]:
     """
     if (folder / INDEX).is_file():
         return _open_indexed(folder)
-    paths = sorted(folder.glob("*.safetensors"))
+    paths = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
     if not paths:
         raise ModelError(
             f"{folder} holds no safetensors files",

@@ -24,15 +24,15 @@ class Section:
     path: Path
     values: dict[str, Any]
 
-    def count(self, key: str, default: int) -> int:
-        """A number of things.
+    def count(self, key: str, default: int, most: int = (1 << 31) - 1) -> int:
+        """A number of things, at most ``most``.
 
         Raises:
             ModelError: it is something else.
         """
         value = self.values.get(key, default)
-        if type(value) is not int or not 0 <= value < 1 << 31:
-            raise self.wrong(key, "a count")
+        if type(value) is not int or not 0 <= value <= most:
+            raise self.wrong(key, f"a count of at most {most}")
         return value
 
     def number(self, key: str, default: float) -> float:
@@ -42,8 +42,8 @@ class Section:
             ModelError: it is something else.
         """
         value = self.values.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, "a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e30:
+            raise self.wrong(key, "a number from 0 to 1e30")
         return float(value)
 
     def items(self, key: str, default: list[Any], kinds: type | tuple[type, ...]) -> list[Any]:
@@ -102,7 +102,8 @@ def describe(folder: Path) -> dict[str, str]:
     """
     folder = folder.resolve()
     store = next((p for p in folder.parents if p.name.startswith("models--")), None)
-    described = {"general.name": store.name.split("--")[-1] if store else folder.name}
+    name = store.name.split("--")[-1] if store else folder.name
+    described = {"general.name": name.encode("utf-8", "replace").decode()}
     try:
         lines = (folder / "README.md").read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
 from g3n_cli.convert.plan import Part, Plan, fit_type, require, to_ne
 from g3n_cli.convert.safetensors import Weight, open_weights, read_json
@@ -24,6 +23,9 @@ from g3n_cli.errors import ModelError
 
 FILE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7, "bf16": 32}
 """What a text model can be converted to, with the number that ``general.file_type`` has for it."""
+
+MOST_LAYERS = 512
+"""More than that no checkpoint has."""
 
 QUANTIZATION_VERSION = 2
 """``general.quantization_version``: of ggml's block formats."""
@@ -69,7 +71,7 @@ _PREFIX = re.compile(r"(?:model\.)?(?:language_model\.)?(?:model\.)?")
 _MEDIA = re.compile(r"(?:model\.)?(?:audio_tower|vision_tower|embed_audio|embed_vision)\.")
 _LAYERED = re.compile(r"layers\.(\d+)\.(.+)")
 _IGNORED = re.compile(r"lm_head\.weight$|.*rotary_emb.*\.(?:\w+_)?inv_freq$")
-_N_VOCAB = 262_400
+_N_VOCAB, _MOST_TOKENS = 262_400, 1 << 20
 
 
 def plan_text(folder: Path, kind: str) -> Plan:
@@ -85,7 +87,7 @@ def plan_text(folder: Path, kind: str) -> Plan:
     config = open_config(folder)
     text = read_text_section(config)
     weights = _select(open_weights(folder))
-    vocabulary = read_vocabulary(folder, text.count("vocab_size", _N_VOCAB))
+    vocabulary = read_vocabulary(folder, text.count("vocab_size", _N_VOCAB, _MOST_TOKENS))
     metadata: dict[str, Value] = {
         "general.architecture": ARCHITECTURE,
         "general.type": "model",
@@ -182,12 +184,8 @@ def _fit_rows(part: Part, n_tokens: int) -> Part:
 
 def _make_keys(text: Section) -> dict[str, Value]:
     """``gemma3n.*``, named and typed as llama.cpp's converter does."""
-    n_layer = text.count("num_hidden_layers", 35)
-    widths = text.values.get("intermediate_size", 16384)
-    if not isinstance(widths, list):
-        widths = [text.count("intermediate_size", 16384)] * n_layer
-    else:
-        widths = text.items("intermediate_size", [], int)
+    n_layer = text.count("num_hidden_layers", 35, MOST_LAYERS)
+    widths = _read_widths(text, n_layer)
     kinds = text.items("layer_types", _default_kinds(n_layer), str)
     n_sparse = min(10, n_layer)
     sparsity = text.items(
@@ -226,6 +224,16 @@ def _make_keys(text: Section) -> dict[str, Value]:
     return {f"{ARCHITECTURE}.{key}": value for key, value in keys.items()}
 
 
+def _read_widths(text: Section, n_layer: int) -> list[int]:
+    """Widths of the FFN by layer; some configurations have one number for all."""
+    if not isinstance(text.values.get("intermediate_size"), list):
+        return [text.count("intermediate_size", 16384)] * n_layer
+    widths: list[int] = text.items("intermediate_size", [], int)
+    if not all(0 < width < 1 << 31 for width in widths):
+        raise text.wrong("intermediate_size", "a list of widths")
+    return widths
+
+
 def _default_kinds(n_layer: int) -> list[str]:
     """Every fifth layer sees everything."""
     return ["sliding_attention" if (i + 1) % 5 else "full_attention" for i in range(n_layer)]
@@ -252,10 +260,11 @@ def _read_rope(text: Section) -> tuple[float, float]:
 def _read_sampling(folder: Path) -> dict[str, Value]:
     """How the publisher advises to sample."""
     path = folder / "generation_config.json"
-    advice: dict[str, Any] = read_json(path) if path.is_file() else {}
-    keys = {"top_k": "top_k", "top_p": "top_p", "temperature": "temp"}
-    return {
-        f"general.sampling.{key}": int(value) if name == "top_k" else float(value)
-        for name, key in keys.items()
-        if isinstance(value := advice.get(name), int | float) and not isinstance(value, bool)
-    }
+    advice = Section(path, read_json(path) if path.is_file() else {})
+    sampling: dict[str, Value] = {}
+    if "top_k" in advice.values:
+        sampling["top_k"] = advice.count("top_k", 0)
+    for name, key in (("top_p", "top_p"), ("temperature", "temp")):
+        if name in advice.values:
+            sampling[key] = advice.number(name, 0)
+    return {f"general.sampling.{key}": value for key, value in sampling.items()}

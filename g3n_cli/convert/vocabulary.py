@@ -115,10 +115,15 @@ def read_vocabulary(folder: Path, n_vocab: int) -> Vocabulary:
         found = dict(enumerate(map(_of_piece, read_pieces(folder / "tokenizer.model"))))
         added = _read_added(folder, settings)
     elif (folder / "tokenizer.json").is_file():
-        table = read_json(folder / "tokenizer.json")
-        found = _read_merges_model(folder / "tokenizer.json", table)
+        path = folder / "tokenizer.json"
+        table = read_json(path)
+        found = _read_merges_model(path, table)
         entries = table.get("added_tokens", [])
-        added = _check_added(folder / "tokenizer.json", [(e.get("id"), e) for e in entries])
+        if not isinstance(entries, list):
+            raise ModelError(f"{path}: added_tokens is no list")
+        added = _check_added(
+            path, [(e.get("id") if isinstance(e, dict) else e, e) for e in entries]
+        )
     else:
         raise ModelError(
             f"{folder} holds no tokenizer", "it needs tokenizer.model or tokenizer.json"
@@ -126,7 +131,12 @@ def read_vocabulary(folder: Path, n_vocab: int) -> Vocabulary:
     found |= added
     fillers = (Token(f"[PAD{i}]", _UNUSED_SCORE, TokenType.UNUSED) for i in range(n_vocab))
     tokens = tuple(found.get(i, filler) for i, filler in enumerate(fillers))
-    return Vocabulary(tokens, settings, _read_template(folder, settings))
+    template = _read_template(folder, settings)
+    try:
+        "".join([template or "", *(token.text for token in tokens)]).encode()
+    except UnicodeEncodeError as error:  # JSON can spell halves of characters
+        raise ModelError(f"{folder}: a token or the chat template is not Unicode") from error
+    return Vocabulary(tokens, settings, template)
 
 
 def _of_piece(piece: Piece) -> Token:
@@ -141,6 +151,8 @@ def _read_added(folder: Path, settings: dict[str, Any]) -> dict[int, Token]:
     listed = read_json(path) if path.is_file() else {}
     plain = _check_added(path, [(number, {"content": text}) for text, number in listed.items()])
     entries = settings.get("added_tokens_decoder", {})
+    if not isinstance(entries, dict):
+        raise ModelError(f"{folder / 'tokenizer_config.json'}: added_tokens_decoder is no object")
     pairs = [(int(key) if key.isdecimal() else key, entry) for key, entry in entries.items()]
     return plain | _check_added(folder / "tokenizer_config.json", pairs)
 

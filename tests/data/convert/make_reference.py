@@ -20,6 +20,7 @@ has no name for; it is given the one that it had in earlier versions.
 import hashlib
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,15 +41,20 @@ HERE = Path(__file__).parent
 CHECKPOINT = HERE / "checkpoint"
 N_TEXT, N_VISION, N_AUDIO = 512, 8, 8
 TEXT_KINDS, PROJECTOR_KINDS = ("f32", "f16", "bf16", "q8_0"), ("f32", "f16", "q8_0")
-WORDS = (
-    "the of and to in is it you that he was for on are with as his they be at one have this from or had by not "
-    "but what some we can out other were all there when up use your how said an each she which do their time"
-).split()
-ADDED = {0: "<pad>", 1: "<eos>", 2: "<bos>", 3: "<unk>", 4: "<mask>", 261: "<start_of_turn>", 262: "<end_of_turn>"}
+WORDS = re.findall(
+    r"\w+",
+    "the of and to in is it you that he was for on are with as his they be at one have this from "
+    "or had by not but what some we can out other were all there when up use your how said an each "
+    "she which do their time",
+)
+ADDED = dict(enumerate(("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")))
+ADDED |= {261: "<start_of_turn>", 262: "<end_of_turn>"}
 PLAIN_ADDED = {263: "\n", 264: "\n\n", 265: "<b>", 266: "\u2581\u2581\u2581"}
-MEDIA = {512: "<end_of_image>", 513: "<image_soft_token>", 520: "<end_of_audio>", 521: "<audio_soft_token>"}
+MEDIA = {512: "<end_of_image>", 513: "<image_soft_token>"}
+MEDIA |= {520: "<end_of_audio>", 521: "<audio_soft_token>"}
 TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
+    "{{ bos_token }}{% for m in messages %}<start_of_turn>"
+    "{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
     "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
@@ -130,12 +136,13 @@ def draw(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndar
 def make_weights(config: Gemma3nConfig) -> dict[str, torch.Tensor]:
     """Every tensor of a published checkpoint, in the type it is stored in."""
     shapes = {}
+    text, audio = config.text_config, config.audio_config
     with torch.device("meta"):
         parts = {
-            "model.language_model.": Gemma3nForCausalLM(config.text_config).model,
-            "model.audio_tower.": Gemma3nAudioEncoder(config.audio_config),
-            "model.embed_audio.": Gemma3nMultimodalEmbedder(config.audio_config, config.text_config),
-            "model.embed_vision.": Gemma3nMultimodalEmbedder(config.vision_config, config.text_config),
+            "model.language_model.": Gemma3nForCausalLM(text).model,
+            "model.audio_tower.": Gemma3nAudioEncoder(audio),
+            "model.embed_audio.": Gemma3nMultimodalEmbedder(audio, text),
+            "model.embed_vision.": Gemma3nMultimodalEmbedder(config.vision_config, text),
         }
         vision = timm.create_model("mobilenetv5_300m_enc", pretrained=False).state_dict()
     for prefix, part in parts.items():
@@ -181,8 +188,10 @@ def save_tokenizer() -> None:
     letters = ["\u2581", *"abcdefghijklmnopqrstuvwxyzT.,!?'"]
     merged = []
     for word in WORDS:
-        merged += [word[:n] for n in range(2, len(word) + 1)] + ["\u2581" + word[:n] for n in range(1, len(word) + 1)]
-    merged = sorted(dict.fromkeys(merged), key=lambda text: (len(text), text))[: N_TEXT - len(pieces) - len(letters)]
+        merged += [word[:n] for n in range(2, len(word) + 1)]
+        merged += ["\u2581" + word[:n] for n in range(1, len(word) + 1)]
+    merged = sorted(dict.fromkeys(merged), key=lambda text: (len(text), text))
+    merged = merged[: N_TEXT - len(pieces) - len(letters)]
     pieces += [(text, -float(i), kinds.NORMAL) for i, text in enumerate(merged)]
     pieces += [(text, -1000.0 - i, kinds.NORMAL) for i, text in enumerate(letters)]
     pieces += [(f"<unused{i}>", 0.0, kinds.USER_DEFINED) for i in range(N_TEXT - len(pieces))]
@@ -198,7 +207,11 @@ def save_tokenizer() -> None:
     (CHECKPOINT / "tokenizer.model").write_bytes(model.SerializeToString())
     special = {**ADDED, 267: "<start_of_image>", 268: "<start_of_audio>", **MEDIA}
     added = {
-        str(i): {"content": text, "special": i in special, "lstrip": False, "rstrip": False, "normalized": False}
+        str(i): {
+            "content": text,
+            "special": i in special,
+            **dict.fromkeys(("lstrip", "rstrip", "normalized"), False),
+        }
         for i, text in sorted({**special, **PLAIN_ADDED}.items())
     }
     settings = {
@@ -217,11 +230,16 @@ def save_tokenizer_json(pieces, merged, added) -> None:
     """The same as byte-pair encoding, its merges listed as transformers lists them."""
     ids = {text: i for i, (text, _, _) in enumerate(pieces)}
     merges = [
-        [text[:n], text[n:]] for text in merged for n in range(1, len(text)) if text[:n] in ids and text[n:] in ids
+        [text[:n], text[n:]]
+        for text in merged
+        for n in range(1, len(text))
+        if text[:n] in ids and text[n:] in ids
     ]
     table = {
         "version": "1.0",
-        "added_tokens": [{"id": int(i), "single_word": False, **entry} for i, entry in added.items()],
+        "added_tokens": [
+            {"id": int(i), "single_word": False, **entry} for i, entry in added.items()
+        ],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
         "pre_tokenizer": None,
         "post_processor": None,
@@ -245,15 +263,17 @@ def convert(sources: Path) -> dict[str, object]:
     from gguf import GGUFReader
 
     expected = {}
-    for kind, is_projector in [*((k, False) for k in TEXT_KINDS), *((k, True) for k in PROJECTOR_KINDS)]:
+    jobs = [*(("text", k) for k in TEXT_KINDS), *(("mmproj", k) for k in PROJECTOR_KINDS)]
+    for part, kind in jobs:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out.gguf"
-            extra = ["--mmproj"] if is_projector else []
-            command = [sys.executable, "-c", RUN_CONVERTER, sources, CHECKPOINT, "--outfile", out, "--outtype", kind]
-            subprocess.run([*map(str, command), *extra], check=True)
+            options = ["--outfile", out, "--outtype", kind]
+            options += ["--mmproj"] if part == "mmproj" else []
+            command = [sys.executable, "-c", RUN_CONVERTER, sources, CHECKPOINT, *options]
+            subprocess.run([str(word) for word in command], check=True)
             reader = GGUFReader(next(Path(folder).glob("*.gguf")))
             tensors = {
-                t.name: [t.tensor_type.name, t.shape.tolist(), hashlib.sha256(t.data.tobytes()).hexdigest()[:16]]
+                t.name: [t.tensor_type.name, t.shape.tolist(), digest(t.data)]
                 for t in reader.tensors
             }
             keys = {
@@ -261,23 +281,36 @@ def convert(sources: Path) -> dict[str, object]:
                 for name, field in reader.fields.items()
                 if not name.startswith("GGUF.")
             }
-            expected[f"{'mmproj' if is_projector else 'text'}-{kind}"] = {"keys": keys, "tensors": tensors}
+            expected[f"{part}-{kind}"] = {"keys": keys, "tensors": tensors}
     return expected
 
 
-def compute_logits(config: Gemma3nConfig, weights: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+def digest(values: np.ndarray) -> str:
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+
+def compute_logits(
+    config: Gemma3nConfig, weights: dict[str, torch.Tensor]
+) -> dict[str, np.ndarray]:
     model = Gemma3nForCausalLM(config.text_config).eval().float()
     prefix = "model.language_model."
-    state = {f"model.{n.removeprefix(prefix)}": w.float() for n, w in weights.items() if n.startswith(prefix)}
+    state = {
+        name.replace(prefix, "model."): weight.float()
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }
     missing, _ = model.load_state_dict(state, strict=False)
     assert missing == ["lm_head.weight"], missing
     model.tie_weights()
     rng = np.random.default_rng(1)
-    prompts = [np.concatenate([[2], rng.integers(270, N_TEXT, n)]).astype(np.int32) for n in (4, 40)]
-    with torch.no_grad():
-        logits = [model(torch.from_numpy(p)[None].long(), use_cache=False).logits[0].numpy() for p in prompts]
-    assert 0.5 < np.std(logits[1]) < 8
-    return {f"{what}_{i}": v for what, vs in (("prompt", prompts), ("logits", logits)) for i, v in enumerate(vs)}
+    arrays = {}
+    for i, n in enumerate((4, 40)):
+        prompt = np.concatenate([[2], rng.integers(270, N_TEXT, n)]).astype(np.int32)
+        with torch.no_grad():
+            logits = model(torch.from_numpy(prompt)[None].long(), use_cache=False).logits
+        arrays |= {f"prompt_{i}": prompt, f"logits_{i}": logits[0].numpy()}
+    assert 0.5 < np.std(arrays["logits_1"]) < 8
+    return arrays
 
 
 def main() -> None:
