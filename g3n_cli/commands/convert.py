@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -53,28 +55,22 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """See HELP."""
-    from g3n_cli.ui.progress import ProgressBar
-    from g3n_cli.ui.terminal import Terminal
-    from g3n_cli.ui.text import format_bytes
-
     is_projector = "mmproj" in output.name.lower() if mmproj is None else mmproj
     if output.exists() and source.exists() and output.samefile(source):
         raise UsageError(f"{output} is the source itself", "choose another name")
     if output.exists() and not force:
         raise UsageError(f"{output} exists", "--force replaces it")
-    bar = ProgressBar(Terminal.of_process(), "writing", format_bytes)
-    try:
-        if source.is_file():
-            _repair(source, output, bar, is_plain=mmproj is not False and kind is None)
-        else:
-            _convert(source, output, kind, bar, is_projector=is_projector)
-    finally:
-        bar.clear()
+    if source.is_file():
+        if mmproj is False or kind is not None:
+            raise UsageError(
+                f"{source} is a file, which can only be repaired", "leave out --text and --type"
+            )
+        _repair(source, output)
+    else:
+        _convert(source, output, kind, is_projector=is_projector)
 
 
-def _convert(
-    source: Path, output: Path, kind: Kind | None, bar: ProgressBar, *, is_projector: bool
-) -> None:
+def _convert(source: Path, output: Path, kind: Kind | None, *, is_projector: bool) -> None:
     from g3n_cli.convert.plan import write_plan
     from g3n_cli.convert.projector import KINDS, plan_projector
     from g3n_cli.convert.text import plan_text
@@ -87,16 +83,28 @@ def _convert(
         plan = plan_projector(source, kind or "f16")
     else:
         raise UsageError(f"--mmproj has no type {kind}", f"choose {', '.join(KINDS)}")
-    write_plan(plan, output, bar)
+    with _show_progress() as bar:
+        write_plan(plan, output, bar)
 
 
-def _repair(source: Path, output: Path, bar: ProgressBar, *, is_plain: bool) -> None:
+def _repair(source: Path, output: Path) -> None:
     from g3n_cli.convert.repair import write_repaired
     from g3n_cli.engine.gguf import GgufFile
 
     gguf = GgufFile.open(source)
-    if not is_plain:
-        raise UsageError(
-            f"{source} is a file, which can only be repaired", "leave out --text and --type"
-        )
-    write_repaired(gguf, output, bar)
+    with _show_progress() as bar:
+        write_repaired(gguf, output, bar)
+
+
+@contextmanager
+def _show_progress() -> Iterator[ProgressBar]:
+    """A bar of the bytes written, its clock started now."""
+    from g3n_cli.ui.progress import ProgressBar
+    from g3n_cli.ui.terminal import Terminal
+    from g3n_cli.ui.text import format_bytes
+
+    bar = ProgressBar(Terminal.of_process(), "writing", format_bytes)
+    try:
+        yield bar
+    finally:
+        bar.clear()

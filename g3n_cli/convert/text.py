@@ -69,7 +69,7 @@ _COEFFICIENTS = ("altup_correct_coef.weight", "altup_predict_coef.weight")
 _UNQUANTIZED = ("altup", "laurel", "per_layer_model_proj")
 _PREFIX = re.compile(r"(?:model\.)?(?:language_model\.)?(?:model\.)?")
 _MEDIA = re.compile(r"(?:model\.)?(?:audio_tower|vision_tower|embed_audio|embed_vision)\.")
-_LAYERED = re.compile(r"layers\.(\d+)\.(.+)")
+_LAYERED = re.compile(r"layers\.(\d{1,3})\.(.+)")
 _IGNORED = re.compile(r"lm_head\.weight$|.*rotary_emb.*\.(?:\w+_)?inv_freq$")
 _N_VOCAB, _MOST_TOKENS = 262_400, 1 << 20
 
@@ -126,7 +126,7 @@ def _select(weights: Mapping[str, Weight]) -> dict[str, Weight]:
     """Tensors of the text model by their name within it.
 
     Raises:
-        ModelError: one is unknown, or none is there.
+        ModelError: one is unknown, or there twice.
     """
     found: dict[str, Weight] = {}
     for name, weight in weights.items():
@@ -139,6 +139,8 @@ def _select(weights: Mapping[str, Weight]) -> dict[str, Weight]:
         is_known = stem in _GLOBAL or (stack in _STACKED and number.isdecimal())
         if not (is_known or (layered and layered[2] in _LAYER)):
             raise ModelError(f"{weight.path}: unknown tensor {name!r}")
+        if stem in found:
+            raise ModelError(f"{weight.path}: tensor {name!r} is there as {found[stem].name!r} too")
         found[stem] = weight
     return found
 
@@ -154,6 +156,8 @@ def _make_parts(
         elif stem in _GLOBAL:
             parts.append(_make_part(f"{_GLOBAL[stem]}.weight", weight, kind))
     n_stacked = text.count("altup_num_inputs", 4) - 1
+    if n_stacked < 1:
+        raise text.wrong("altup_num_inputs", "more than one")
     for stem, name in _STACKED.items():
         sources = tuple(require(weights, f"{stem}.{i}", folder) for i in range(n_stacked))
         parts.append(_make_stack(f"{name}.weight", sources, kind))

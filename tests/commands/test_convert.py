@@ -66,4 +66,6 @@ def test_a_model_is_no_projector_to_repair(g3n):
     assert g3n.run("convert", CHECKPOINT, "-o", out).returncode == 0
     done = g3n.run("convert", out, "-o", g3n.home / "mmproj.gguf")
     assert_fails(done, 3, "is not a projector file of Gemma 3n")
+    done = g3n.run("convert", out, "-o", g3n.home / "mmproj.gguf", "--type", "f16")
+    assert_fails(done, 2, "can only be repaired")
     assert_fails(g3n.run("convert", out, "-o", out, "--force"), 2, "is the source itself")

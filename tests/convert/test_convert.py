@@ -24,10 +24,12 @@ from tests.convert.checkpoints import (
     CHECKPOINT,
     DATA,
     FIRST,
+    INDEX,
     copy_checkpoint,
     edit_json,
     read_header,
     write_header,
+    write_weights,
 )
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())
@@ -158,7 +160,7 @@ def test_a_text_only_checkpoint_is_converted(tmp_path):
         folder / "config.json",
         lambda c: c.update(c.pop("text_config"), architectures=["Gemma3nForCausalLM"]),
     )
-    (folder / "model.safetensors.index.json").unlink()
+    (folder / INDEX).unlink()
     for path in folder.glob("*.safetensors"):
         table, body = read_header(path)
         text = "model.language_model."
@@ -176,7 +178,7 @@ def test_a_text_only_checkpoint_is_converted(tmp_path):
 
 def edit_tensors(folder, change):
     """Change the tables of the checkpoint's files, without an index."""
-    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+    (folder / INDEX).unlink(missing_ok=True)
     for path in folder.glob("*.safetensors"):
         table, body = read_header(path)
         write_header(path, change(table), body)
@@ -226,6 +228,14 @@ def test_incomplete_or_unknown_tensors_are_named(tmp_path, make, change, fault):
         make(folder, "f16")
 
 
+def test_a_tensor_under_two_names_is_refused(tmp_path):
+    folder = copy_checkpoint(tmp_path)
+    (folder / INDEX).unlink()
+    write_weights(folder / "a.safetensors", {"model.norm.weight": ("F32", np.zeros(256, "f4"))})
+    with pytest.raises(ModelError, match=r"is there as 'model.*norm.weight' too"):
+        plan_text(folder, "f16")
+
+
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
@@ -238,6 +248,7 @@ def test_incomplete_or_unknown_tensors_are_named(tmp_path, make, change, fault):
         (lambda c: c["text_config"].update(intermediate_size=[1 << 40] * 4), "not a list of width"),
         (lambda c: c["text_config"].update(rms_norm_eps=10**400), "rms_norm_eps is not a number"),
         (lambda c: c["text_config"].update(hidden_size=512), "has the shape"),
+        (lambda c: c["text_config"].update(altup_num_inputs=1), "altup_num_inputs is not more"),
         (lambda c: c["text_config"].update(layer_types=3), "layer_types is not a list"),
         (
             lambda c: c["text_config"]["rope_parameters"]["full_attention"].update(
