@@ -13,7 +13,17 @@ import typer
 from typer.main import get_command
 
 from g3n_cli import __version__
-from g3n_cli.commands import bench, chat, debug, devices, quality, sessions, show, slice
+from g3n_cli.commands import (
+    bench,
+    chat,
+    convert,
+    debug,
+    devices,
+    quality,
+    sessions,
+    show,
+    slice,
+)
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.ui.terminal import Terminal
@@ -41,6 +51,7 @@ app.command(help=chat.HELP)(chat.chat)
 app.command()(show.show)
 app.command()(devices.devices)
 app.command("slice")(slice.slice_model)
+app.command(help=convert.HELP)(convert.convert)
 app.command(help=quality.HELP)(quality.quality)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
