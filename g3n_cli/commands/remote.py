@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CPU = "cpu"
 _FOR_SERVERS = {
     *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
+    *("file", "fps", "frames", "start", "end", "sound", "preview"),
     *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
 }
 

@@ -77,3 +77,26 @@ class ProgressBar:
             self._stream.write(ERASE_LINE)
             self._stream.flush()
             self._is_shown = False
+
+
+class EncodingBars:
+    """One bar after the other, for the media of a message.
+
+    Args:
+        terminal: Where they are drawn.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._bar: ProgressBar | None = None
+
+    def __call__(self, label: str) -> ProgressBar:
+        """The bar of the next medium."""
+        self.clear()
+        self._bar = ProgressBar(self._terminal, f"encoding {label}", "{:,} parts".format)
+        return self._bar
+
+    def clear(self) -> None:
+        """Take the line back."""
+        if self._bar is not None:
+            self._bar.clear()
