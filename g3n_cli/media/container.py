@@ -21,7 +21,7 @@ _OPEN_ENDED = (0xFFFFFFFF, *range(0x7FFFF000, 0x80000001))
 
 DURATION_SLACK_S = 1.0
 _DURATION_SLACK = 0.05
-_DECLARES_DURATION = ("mov,mp4", "matroska,webm", "flac", "wav")
+_DECLARES_DURATION = ("mov,mp4", "matroska,webm", "flac", "wav", "avi")
 
 
 @contextmanager

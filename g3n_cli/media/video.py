@@ -148,8 +148,8 @@ def _choose(source: Source, options: MediaOptions) -> list[Frame]:
         frames = list(_list_candidates(source, container, stream, step_s, options))
     if not frames:
         raise InputError(f"{source.name} has no frames" + _describe_span(options))
-    if options.frames is not None:  # evenly, whatever they show
-        frames = [Frame(frame.at_s, 0.0) for frame in frames]
+    if options.frames is not None and len(frames) > most:
+        return [frames[len(frames) * i // most] for i in range(most)]
     return choose_frames(frames, most)
 
 

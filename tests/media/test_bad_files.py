@@ -1,0 +1,119 @@
+"""Files that are not what they seem: one line, and nothing else happens."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from g3n_cli.errors import InputError
+from g3n_cli.media.attach import read_all, read_attachment
+from g3n_cli.media.options import MediaOptions
+from g3n_cli.media.source import Source
+from tests.media_files import encode, encode_video, encode_wav, make_pdf, make_picture, make_tone
+
+SMALL = MediaOptions(image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.png", b"only words", "holds text, no picture"),
+        ("a.mp3", b"only words", "holds text, no sound"),
+        ("a.txt", b"", "is empty"),
+        ("a.bin", bytes(range(256)) * 9, "is binary"),
+        ("a.txt", b"text\0" * 99, "is binary"),
+        ("a.txt", b" \n", "is empty"),
+        ("a.mp4", b"\0\0\0\x18ftypisom" + bytes(500), "cannot read"),
+        ("a.ogg", b"OggS\0\2" + bytes(500), "cannot read"),
+    ],
+)
+def test_one_line_says_what_is_wrong(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words) as caught:
+        read_all(str(tmp_path / name), SMALL)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "a\0b", "~nobody-of-that-name/x", "/dev/zero"])
+def test_what_is_no_file_is_refused(name):
+    with pytest.raises(InputError):
+        read_all(name, SMALL)
+
+
+def test_links_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(InputError, match="symbolic links"):
+        read_all(str(tmp_path / "a"), SMALL)
+
+
+def test_a_pipe_that_nobody_writes_to_is_given_up(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="nobody writes"):
+        Source.of_path(path, patience_s=0.2)
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+
+    def write():
+        with path.open("w") as pipe:
+            for part in ("one ", "two"):
+                pipe.write(part)
+                pipe.flush()
+                time.sleep(0.05)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    source = Source.of_path(path, patience_s=10)
+    writer.join()
+    assert source.content == b"one two"
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """A file of each kind, as bytes."""
+    folder = tmp_path_factory.mktemp("samples")
+    picture = make_picture(12, 9)
+    made = {f"a.{kind}": encode(picture, kind) for kind in ("png", "jpeg", "gif", "webp", "tiff")}
+    made |= {"a.wav": encode_wav(make_tone(0.2)), "a.pdf": make_pdf("Hello there", "again")}
+    for name in ("v.mp4", "v.mkv"):
+        path = encode_video(folder / name, [0, 99, 200], sound=make_tone(0.3))
+        made[name] = path.read_bytes()
+    return made
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_damaged_files_are_read_or_refused(samples, data):
+    name = data.draw(st.sampled_from(sorted(samples)))
+    content = bytearray(samples[name])
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(1, len(content)))
+    source = Source.of_bytes(bytes(content[:cut] if data.draw(st.booleans()) else content), name)
+    try:
+        attachment = read_attachment(source, SMALL)
+    except InputError as error:
+        assert "\n" not in error.message
+        assert str(Path(name)) in error.message
+    else:
+        assert attachment.parts or attachment.description.startswith("PDF")
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(min_size=1, max_size=300))
+def test_any_bytes_are_read_or_refused(content):
+    try:
+        read_attachment(Source.of_bytes(content), SMALL)
+    except InputError as error:
+        assert "\n" not in error.message
