@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from g3n_cli import __version__
-from g3n_cli.commands import bench, chat, debug, devices, quality, show, slice
+from g3n_cli.commands import bench, chat, debug, devices, quality, show, slice, transcribe
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.ui.terminal import Terminal
@@ -38,6 +38,7 @@ app = typer.Typer(
     ),
 )
 app.command(help=chat.HELP)(chat.chat)
+app.command(help=transcribe.HELP)(transcribe.transcribe)
 app.command()(show.show)
 app.command()(devices.devices)
 app.command("slice")(slice.slice_model)

@@ -293,7 +293,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
-    projector = find_encoders(spec, mmproj, settings.n_threads, int(image_size), question)
+    projector = find_encoders(
+        spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)
+    )
     started = time.perf_counter()
     with show_waiting(terminal, f"loading {spec.name} ..."):
         engine = open_engine(spec.path, spec.name, settings)

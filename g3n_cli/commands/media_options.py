@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
 if TYPE_CHECKING:
-    from g3n_cli.chat.conversation import Question
     from g3n_cli.engine.encoders.open import Projector
     from g3n_cli.media.options import MediaOptions
-    from g3n_cli.media.parts import Attachment
+    from g3n_cli.media.parts import Attachment, MediumKind
     from g3n_cli.registry.models import ModelSpec
     from g3n_cli.ui.terminal import Terminal
 
@@ -127,9 +126,13 @@ def count_most_frames(n_ctx: int) -> int:
 
 
 def find_encoders(
-    spec: ModelSpec, mmproj: Path | None, n_threads: int, image_size: int, question: Question
+    spec: ModelSpec,
+    mmproj: Path | None,
+    n_threads: int,
+    image_size: int,
+    kinds: Iterable[MediumKind],
 ) -> Projector:
-    """A model's encoders, which know all media of the question.
+    """A model's encoders, certain to be there for the given kinds of media.
 
     Raises:
         InputError: they do not, or the named file is not there.
@@ -139,7 +142,7 @@ def find_encoders(
     from g3n_cli.registry.projector import find_projector
 
     projector = Projector(find_projector(spec.path, mmproj, spec.projector), n_threads, image_size)
-    projector.check(*(part.kind for part in question.media))
+    projector.check(*kinds)
     return projector
 
 

@@ -84,6 +84,17 @@ def stream_clips(source: Source, options: MediaOptions) -> Iterator[Clip]:
         yield from read_clips(source, container, options)
 
 
+def check_sound(source: Source) -> None:
+    """Refuse a file without a sound track.
+
+    Raises:
+        InputError: it has none, or cannot be opened.
+    """
+    with open_container(source) as container:
+        if not container.streams.audio:
+            raise InputError(f"{source.name} has no sound")
+
+
 def find_duration_s(source: Source) -> float | None:
     """Seconds that a file says it lasts.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-import threading
 import wave
+from tempfile import TemporaryFile
 
 from g3n_cli.errors import G3nError
 from g3n_cli.ui.terminal import Terminal
@@ -20,7 +20,7 @@ PROGRAMS = (
         *("-f", "s16le", "-ac", "1", "-ar", str(RATE), "-"),
     ),
 )
-_PATIENCE_S = 5
+_START_S = 0.5
 
 
 def record(terminal: Terminal) -> bytes:
@@ -36,33 +36,33 @@ def record(terminal: Terminal) -> bytes:
         )
     if not terminal.stdin.isatty():
         raise G3nError("--record wants a terminal, where Enter ends it")
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    heard: list[bytes] = []
-    reader = threading.Thread(target=lambda: heard.append(_read_all(process)))
-    reader.start()
-    try:
-        terminal.note(f"Recording with {command[0]}; Enter ends it.")
-        terminal.stdin.readline()
-    finally:
-        failed = process.poll()
-        process.terminate()
-        reader.join(_PATIENCE_S)
-        process.wait(_PATIENCE_S)
-    if failed or not heard or not heard[0]:
-        assert process.stderr is not None
-        said = process.stderr.read().decode(errors="replace").strip().partition("\n")[0]
-        raise G3nError(f"{command[0]} recorded nothing" + (f": {said}" if said else ""))
+    with TemporaryFile() as heard, TemporaryFile() as said:
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=heard, stderr=said
+        ) as process:
+            try:
+                _wait_for_enter(process, command[0], terminal)
+            finally:
+                process.terminate()
+        heard.seek(0)
+        said.seek(0)
+        samples = heard.read()
+        if len(samples) < 2:
+            line = said.read().decode(errors="replace").strip().partition("\n")[0]
+            raise G3nError(f"{command[0]} recorded nothing" + (f": {line}" if line else ""))
     wav = io.BytesIO()
     with wave.open(wav, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes(heard[0][: len(heard[0]) // 2 * 2])
+        file.writeframes(samples[: len(samples) // 2 * 2])
     return wav.getvalue()
 
 
-def _read_all(process: subprocess.Popen[bytes]) -> bytes:
-    assert process.stdout is not None
-    return process.stdout.read()
+def _wait_for_enter(process: subprocess.Popen[bytes], name: str, terminal: Terminal) -> None:
+    """Wait until the person has said all, unless the program fails at once."""
+    try:
+        process.wait(_START_S)
+    except subprocess.TimeoutExpired:
+        terminal.note(f"Recording with {name}; Enter ends it.")
+        terminal.stdin.readline()

