@@ -76,12 +76,10 @@ def read_prompt(argument: str | None, terminal: Terminal, *, reads_input: bool =
         InputError: standard input is not text.
     """
     parts = [argument] if argument is not None and argument.strip() else []
-    if not reads_input:
-        pass
-    elif not terminal.stdin.isatty():
-        parts.append(terminal.read_input())
-    elif argument is None:
-        terminal.note("Type your prompt; end it with Ctrl+D on a line of its own.")
+    is_typed = terminal.stdin.isatty()
+    if reads_input and (not is_typed or argument is None):
+        if is_typed:
+            terminal.note("Type your prompt; end it with Ctrl+D on a line of its own.")
         parts.append(terminal.read_input())
     prompt = "\n\n".join(part for part in parts if part.strip())
     if not prompt:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from g3n_cli import __version__
 from g3n_cli.chat.conversation import Conversation, Question, Reply
-from g3n_cli.errors import G3nError
+from g3n_cli.errors import G3nError, InputError
 from g3n_cli.ui.answer import make_view, show_reply
 from g3n_cli.ui.figures import format_stats
 from g3n_cli.ui.files import Files, find_paths
@@ -141,6 +141,10 @@ class Repl:
         question = Question(text, tuple(self._files.waiting))
         try:
             self._show(lambda bar, bars: self._conversation.reply(question, bar, bars))
+        except InputError:
+            if question.attachments:
+                self._terminal.aside("(the files still wait; /file - takes them back)")
+            raise
         finally:
             turns = self._conversation.turns
             if turns and turns[-1].question == question:

@@ -7,6 +7,8 @@ import sys
 import pexpect
 import pytest
 
+from tests.media_files import encode, make_picture
+
 PROMPT = "Ask something"  # what stands in an empty input line
 PATIENCE_S = 20
 
@@ -253,6 +255,25 @@ def test_a_file_that_cannot_be_read_loses_nothing(person, tmp_path):
     (tmp_path / "a.png").write_bytes(b"words")
     person.say(f"/file {tmp_path / 'a.png'}")
     person.see("holds text, no picture")
+    person.see(PROMPT)
+    person.say("/exit")
+    assert [turn[0] for turn in person.find_turns()] == ["Hello"]
+
+
+def test_a_file_that_the_model_cannot_take_waits_until_it_is_taken_back(person, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(make_picture(), "PNG"))
+    person.say(f"/file {path}")
+    person.see("picture, 40 x 30")
+    person.see(PROMPT)
+    person.say("What is it?")
+    person.see("/file - takes them back")
+    person.see("reads text only")
+    person.type("\x03")
+    person.say("/file -")
+    person.see("No files go with the next message.")
+    person.say("Hello")
+    person.see("answer")
     person.see(PROMPT)
     person.say("/exit")
     assert [turn[0] for turn in person.find_turns()] == ["Hello"]
