@@ -23,6 +23,7 @@ from g3n_cli.commands import (
     sessions,
     show,
     slice,
+    transcribe,
 )
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
@@ -48,6 +49,7 @@ app = typer.Typer(
     ),
 )
 app.command(help=chat.HELP)(chat.chat)
+app.command(help=transcribe.HELP)(transcribe.transcribe)
 app.command()(show.show)
 app.command()(devices.devices)
 app.command("slice")(slice.slice_model)

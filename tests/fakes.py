@@ -7,7 +7,14 @@ from dataclasses import replace
 from g3n_cli.ui.terminal import Terminal
 from tests.engine.scripted import BOS, CONTROL, END, ByteTokenizer, FakeEngine
 
-MARKUP = {"<bos>": BOS, "<end_of_turn>": END, "<start_of_turn>": CONTROL}
+IMAGE, AUDIO = 259, 260
+MARKUP = {
+    "<bos>": BOS,
+    "<end_of_turn>": END,
+    "<start_of_turn>": CONTROL,
+    "<start_of_image>": IMAGE,
+    "<start_of_audio>": AUDIO,
+}
 
 
 class MarkupTokenizer(ByteTokenizer):

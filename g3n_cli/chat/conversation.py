@@ -4,15 +4,45 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from g3n_cli.chat.options import AnswerOptions, ServerOptions
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import UsageError
+from g3n_cli.media.parts import Attachment, MediumPart, Part
 
 if TYPE_CHECKING:  # a conversation with a server needs no engine and nothing that comes with one
+    from g3n_cli.chat.media import OnEncode
     from g3n_cli.engine.api import Engine, Progress
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person says.
+
+    Attributes:
+        text: The message.
+        attachments: Files that go before it.
+    """
+
+    text: str
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Content of the files, in order."""
+        return tuple(part for attachment in self.attachments for part in attachment.parts)
+
+    @property
+    def media(self) -> list[MediumPart]:
+        """Pictures and sounds of the files."""
+        return [part for attachment in self.attachments for part in attachment.media]
+
+    @property
+    def read_s(self) -> float | None:
+        """Seconds that reading the files took, or None without files."""
+        return sum(a.read_s for a in self.attachments) if self.attachments else None
 
 
 @dataclass(frozen=True)
@@ -24,12 +54,19 @@ class Turn:
         text: What the model answered.
         ids: The answer's tokens as the model sampled them; none where they are not known.
         stats: The answer's figures.
+        attachments: Files that went with the message.
     """
 
     user: str
     text: str
     ids: tuple[int, ...]
     stats: GenerationStats
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def question(self) -> Question:
+        """What the person said, with the files."""
+        return Question(self.user, self.attachments)
 
 
 class Answer(Protocol):
@@ -56,7 +93,13 @@ class Answer(Protocol):
 
 
 class Recorder:
-    """Told of a conversation as it goes; this one keeps nothing."""
+    """Told of a conversation as it goes; this one keeps nothing.
+
+    Attributes:
+        draft: A message from an earlier time that has no answer yet, or "".
+    """
+
+    draft = ""
 
     def begin(self, user: str, *, replaces: bool) -> None:
         """A message is going to be answered, or the last one again."""
@@ -114,16 +157,25 @@ class Conversation(ABC):
     def title(self) -> str:
         """The model, and what else a person should have in view."""
 
-    def reply(self, text: str, on_progress: Progress | None = None) -> Reply:
-        """Answer a message.
+    def reply(
+        self,
+        message: str | Question,
+        on_progress: Progress | None = None,
+        on_encode: OnEncode | None = None,
+    ) -> Reply:
+        """Answer a message. Pictures and sounds are encoded before this returns.
 
         Raises:
-            InputError: the message alone does not fit the context.
+            InputError: the message alone does not fit the context, or has files that the model
+                cannot read.
         """
         self.attempt = 0
-        return self._answer(self.turns, text, on_progress)
+        question = Question(message) if isinstance(message, str) else message
+        return self._answer(self.turns, question, on_progress, on_encode)
 
-    def regenerate(self, on_progress: Progress | None = None) -> Reply:
+    def regenerate(
+        self, on_progress: Progress | None = None, on_encode: OnEncode | None = None
+    ) -> Reply:
         """Answer the last message again; the new answer takes the place of the old one.
 
         Raises:
@@ -132,9 +184,9 @@ class Conversation(ABC):
         if not self.turns:
             raise UsageError("nothing was said yet")
         self.attempt += 1
-        return self._answer(self.turns[:-1], self.turns[-1].user, on_progress)
+        return self._answer(self.turns[:-1], self.turns[-1].question, on_progress, on_encode)
 
-    def undo(self) -> str:
+    def undo(self) -> Question:
         """Forget the last turn and return its message.
 
         Raises:
@@ -143,7 +195,7 @@ class Conversation(ABC):
         if not self.turns:
             raise UsageError("nothing was said yet")
         self.recorder.drop_last()
-        return self.turns.pop().user
+        return self.turns.pop().question
 
     def clear(self) -> None:
         """Begin another conversation; the system text stays."""
@@ -155,8 +207,18 @@ class Conversation(ABC):
         """Tokens that the conversation takes in the context; None if a server does not tell."""
 
     @abstractmethod
-    def _answer(self, turns: Sequence[Turn], text: str, on_progress: Progress | None) -> Reply:
-        """The reply to ``text`` after ``turns``."""
+    def count_cost(self, attachment: Attachment) -> int | None:
+        """Tokens that a file takes, at most; None if a server does not tell."""
+
+    @abstractmethod
+    def _answer(
+        self,
+        turns: Sequence[Turn],
+        question: Question,
+        on_progress: Progress | None,
+        on_encode: OnEncode | None,
+    ) -> Reply:
+        """The reply to ``question`` after ``turns``."""
 
 
 @dataclass
@@ -170,14 +232,16 @@ class Reply:
     Attributes:
         n_dropped: How many of the oldest turns are forgotten to make room; with a server it is
             known once the answer has begun.
+        encode_s: Seconds that encoding pictures and sounds took, or None without any.
     """
 
     _conversation: Conversation
-    _user: str
+    _question: Question
     _turns: list[Turn]
     n_dropped: int
     _answer: Answer
     _close: Callable[[], None]
+    encode_s: float | None = None
 
     @property
     def text(self) -> str:
@@ -187,7 +251,7 @@ class Reply:
     @property
     def stats(self) -> GenerationStats:
         """Figures of the answer so far."""
-        return self._answer.stats
+        return replace(self._answer.stats, read_s=self._question.read_s, encode_s=self.encode_s)
 
     @property
     def is_empty(self) -> bool:
@@ -197,7 +261,7 @@ class Reply:
     def __iter__(self) -> Generator[str]:
         """Pieces of the answer."""
         conversation = self._conversation
-        conversation.recorder.begin(self._user, replaces=conversation.attempt > 0)
+        conversation.recorder.begin(self._question.text, replaces=conversation.attempt > 0)
         turn = None
         try:
             for piece in self._receive():
@@ -207,7 +271,8 @@ class Reply:
             self._close()
             conversation.last_stats = self.stats
             if not self.is_empty:
-                turn = Turn(self._user, self.text, tuple(self._answer.ids), self.stats)
+                said, files = self._question.text, self._question.attachments
+                turn = Turn(said, self.text, tuple(self._answer.ids), self.stats, files)
                 conversation.turns = [*self._turns, turn]
             conversation.recorder.end(turn)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from g3n_cli.chat.conversation import Conversation, Reply, Turn
+from g3n_cli.chat.conversation import Conversation, Question, Reply, Turn
 from g3n_cli.chat.options import ServerOptions
 from g3n_cli.engine.server import Server
 from g3n_cli.engine.server_generation import ServerGeneration
-from g3n_cli.errors import ContextFullError
+from g3n_cli.errors import ContextFullError, InputError
+from g3n_cli.media.parts import Attachment, Part, TextPart
 
 if TYPE_CHECKING:
+    from g3n_cli.chat.media import OnEncode
     from g3n_cli.engine.api import Progress
 
 _NAMES = {
@@ -68,18 +72,30 @@ class RemoteSession(Conversation):
             return None
         return stats.prompt_tokens + stats.output_tokens
 
-    def _answer(self, turns: Sequence[Turn], text: str, on_progress: Progress | None) -> Reply:
-        del on_progress  # a server tells nothing while it reads
-        generation = self.ask(turns, text)
-        return _RemoteReply(self, text, list(turns), 0, generation, generation.close)
+    def count_cost(self, attachment: Attachment) -> None:
+        """Not known here."""
+        del attachment
 
-    def ask(self, turns: Sequence[Turn], text: str) -> ServerGeneration:
-        """The answer to ``text`` after ``turns``, as the server sends it."""
-        messages = [{"role": "system", "content": self.system}] if self.system else []
+    def _answer(
+        self,
+        turns: Sequence[Turn],
+        question: Question,
+        on_progress: Progress | None,
+        on_encode: OnEncode | None,
+    ) -> Reply:
+        del on_progress, on_encode  # a server tells nothing while it reads
+        generation = self.ask(turns, question)
+        return _RemoteReply(self, question, list(turns), 0, generation, generation.close)
+
+    def ask(self, turns: Sequence[Turn], question: Question) -> ServerGeneration:
+        """The answer to ``question`` after ``turns``, as the server sends it."""
+        messages: list[dict[str, Any]] = []
+        if self.system:
+            messages.append({"role": "system", "content": self.system})
         for turn in turns:
-            messages.append({"role": "user", "content": turn.user})
+            messages.append({"role": "user", "content": make_content(turn.question)})
             messages.append({"role": "assistant", "content": turn.text})
-        messages.append({"role": "user", "content": text})
+        messages.append({"role": "user", "content": make_content(question)})
         request = {"model": self._model, "messages": messages, **self._ask_for()}
         return ServerGeneration(self._server, request)
 
@@ -110,5 +126,31 @@ class _RemoteReply(Reply):
                     raise ContextFullError(error.message, hint) from None
             self._turns = self._turns[1:]
             self.n_dropped += 1
-            generation = self._conversation.ask(self._turns, self._user)
+            generation = self._conversation.ask(self._turns, self._question)
             self._answer, self._close = generation, generation.close
+
+
+def make_content(question: Question) -> str | list[dict[str, Any]]:
+    """A message as OpenAI's interface has it: text, or a list of texts and pictures.
+
+    Raises:
+        InputError: it has sound.
+    """
+    if not question.media:
+        texts = [part.text for part in question.parts if isinstance(part, TextPart)]
+        return "\n\n".join([*texts, question.text])
+    content = [_make_part(part) for part in question.parts]
+    return [*content, {"type": "text", "text": question.text}]
+
+
+def _make_part(part: Part) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if part.kind != "image":
+        raise InputError("sound is not sent to servers", "open a model on this machine for it")
+    from PIL import Image
+
+    png = io.BytesIO()
+    Image.fromarray(part.values).save(png, "PNG")
+    encoded = base64.b64encode(png.getvalue()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded}"}}

@@ -91,8 +91,8 @@ class SavedChat(Recorder):
 
     # -------------------------------------------------------------------------- what a person asks
 
-    def resume(self, wanted: str | None = None, *, or_begin: bool = False) -> str:
-        """Go on with a saved conversation, or with the last one, and return its draft.
+    def resume(self, wanted: str | None = None, *, or_begin: bool = False) -> None:
+        """Go on with a saved conversation, or with the last one.
 
         Args:
             wanted: Its name or number; None for the last.
@@ -110,7 +110,7 @@ class SavedChat(Recorder):
             self.leave()
             self._conversation.turns = []
             self.session = self.store.begin(self._conversation.name, "", wanted)
-            return ""
+            return
         saved = self.store.load(wanted)
         self.leave()
         self._conversation.turns = self._adapt(saved)
@@ -119,7 +119,7 @@ class SavedChat(Recorder):
         self.store.cut(saved.info.id, self._n_turns)  # the draft is said anew, or not
         engine = self._conversation.engine
         self._restored = self._states.restore(engine, saved.info.id) if engine else ""
-        return saved.draft
+        self.draft = saved.draft
 
     def describe(self) -> str:
         """One line on what is gone on with."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from g3n_cli.chat.conversation import Conversation, Reply, Turn
+from g3n_cli.chat.conversation import Conversation, Question, Reply, Turn
+from g3n_cli.chat.media import Layout, MediaStore, OnEncode
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
+from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
-from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.sampler import make_sampler
 from g3n_cli.errors import InputError
+from g3n_cli.media.parts import Attachment, MediumPart
+
+N_AROUND = 3
+"""Tokens around a medium and its end: blank lines, and the one that begins it."""
 
 
 class Session(Conversation):
@@ -24,6 +29,7 @@ class Session(Conversation):
         system: What the model is told before the conversation, or "".
         stop: Texts that end an answer.
         grammar: GBNF that answers follow, or None.
+        media: Encodes pictures and sounds; without it they are refused. The caller closes it.
     """
 
     engine: Engine
@@ -36,11 +42,13 @@ class Session(Conversation):
         system: str = "",
         stop: Sequence[str] = (),
         grammar: str | None = None,
+        media: MediaStore | None = None,
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
         self._grammar = grammar
+        self._media = media or MediaStore(engine.info, Projector(None, 1).open)
         self._template = ChatTemplate(engine.info, engine.tokenizer)
 
     @property
@@ -56,26 +64,58 @@ class Session(Conversation):
 
     def count_used(self) -> int:
         """Positions that the conversation takes, markup up to the next message included."""
-        used = len(self._encode(self.turns)) if self.turns else 0
+        used = self._count(self._lay_out(self.turns)) if self.turns else 0
         return min(used, self.engine.n_ctx)
 
-    def _answer(self, turns: Sequence[Turn], text: str, on_progress: Progress | None) -> Reply:
+    def count_cost(self, attachment: Attachment) -> int:
+        """Positions that a file takes, at most."""
+        count = 0
+        for part in attachment.parts:
+            if isinstance(part, MediumPart):
+                count += self._media.count(part) + N_AROUND
+            else:
+                count += len(self.engine.tokenizer.encode(part.text, parse_special=False))
+        return count
+
+    def _answer(
+        self,
+        turns: Sequence[Turn],
+        question: Question,
+        on_progress: Progress | None,
+        on_encode: OnEncode | None,
+    ) -> Reply:
         started = time.perf_counter()
-        ids, n_dropped = self._fit(turns, text)
+        layout, n_dropped = self._fit(turns, question)
+        media = [piece for piece in layout if isinstance(piece, MediumPart)]
+        encode_s = self._media.encode(media, on_encode)
+        self._media.keep_only(self._list_media(question))
         sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self._grammar)
         generation = Generation(
             self.engine,
-            Prompt.of_ids(ids),
+            self._media.build_prompt(layout),
             sampler,
             self.options.max_tokens,
             stop=self._stop,
             on_progress=on_progress,
             started=started,
         )
-        return Reply(self, text, list(turns[n_dropped:]), n_dropped, generation, sampler.close)
+        return Reply(
+            self,
+            question,
+            list(turns[n_dropped:]),
+            n_dropped,
+            generation,
+            sampler.close,
+            encode_s if question.media else None,
+        )
 
-    def _fit(self, turns: Sequence[Turn], text: str) -> tuple[list[int], int]:
-        """Ids of the next prompt, and how many of the oldest turns have no room beside it.
+    def _list_media(self, question: Question) -> list[MediumPart]:
+        """Media that may be asked for again: those of all turns, and of the question."""
+        questions = [*(turn.question for turn in self.turns), question]
+        return [part for asked in questions for part in asked.media]
+
+    def _fit(self, turns: Sequence[Turn], question: Question) -> tuple[Layout, int]:
+        """The next prompt, and how many of the oldest turns have no room beside it.
 
         Once the context is full, half of it is freed at a stroke: if one turn made way for each
         message, all the others would be computed anew each time.
@@ -83,23 +123,30 @@ class Session(Conversation):
         n_ctx = self.engine.n_ctx
         limit = n_ctx - max(1, min(self.options.max_tokens or n_ctx, n_ctx // 4))
         n_dropped = 0
-        ids = self._encode(turns, text)
-        while len(ids) > limit and n_dropped < len(turns):
+        layout = self._lay_out(turns, question)
+        while self._count(layout) > limit and n_dropped < len(turns):
             limit = n_ctx // 2
             n_dropped += 1
-            ids = self._encode(turns[n_dropped:], text)
-        if len(ids) >= n_ctx:
+            layout = self._lay_out(turns[n_dropped:], question)
+        if (n_tokens := self._count(layout)) >= n_ctx:
+            costs = [f"{a.name} {self.count_cost(a):,}" for a in question.attachments]
+            of_files = f" ({', '.join(costs)})" if costs else ""
             raise InputError(
-                f"the prompt has {len(ids):,} tokens, but the context holds {n_ctx:,}",
-                hint=f"--ctx {len(ids) + n_ctx // 4} leaves room for it and an answer",
+                f"the prompt has {n_tokens:,} tokens{of_files}, but the context holds {n_ctx:,}",
+                hint=f"--ctx {n_tokens + n_ctx // 4} leaves room for it and an answer",
             )
-        return ids, n_dropped
+        return layout, n_dropped
 
-    def _encode(self, turns: Sequence[Turn], text: str | None = None) -> list[int]:
+    def _count(self, layout: Layout) -> int:
+        return sum(
+            len(piece) if isinstance(piece, tuple) else self._media.count(piece) for piece in layout
+        )
+
+    def _lay_out(self, turns: Sequence[Turn], question: Question | None = None) -> Layout:
         messages = [Message("system", self.system)] if self.system else []
         for turn in turns:
-            messages.append(Message("user", turn.user))
+            messages.append(Message("user", turn.user, None, turn.question.parts))
             messages.append(Message("assistant", turn.text, turn.ids or None))
-        if text is not None:
-            messages.append(Message("user", text))
-        return self._template.encode(messages)
+        if question is not None:
+            messages.append(Message("user", question.text, None, question.parts))
+        return self._template.lay_out(messages)

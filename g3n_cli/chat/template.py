@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from g3n_cli.chat.jinja import JinjaTemplate
+from g3n_cli.chat.media import Layout
 from g3n_cli.engine.api import ModelInfo, Tokenizer
-from g3n_cli.errors import ModelError
+from g3n_cli.errors import InputError, ModelError
+from g3n_cli.media.parts import MediumKind, MediumPart, Part
 
 Render: TypeAlias = Callable[[Sequence[dict[str, str]]], str]
 """Text of a conversation, up to where the model's answer begins."""
 
 FIRST_SLOT = 0x100000  # private use, plane 16: no model knows these characters
 SLOTS = re.compile("([\U00100000-\U0010fffd])")
+
+_BEGINS: dict[MediumKind, str] = {"image": "<start_of_image>", "audio": "<start_of_audio>"}
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Message:
         role: Who speaks.
         text: What was said.
         ids: Ids of an answer as the model sampled them, or None to encode ``text``.
+        parts: What goes before ``text``.
     """
 
     role: Literal["system", "user", "assistant"]
     text: str
     ids: tuple[int, ...] | None = None
+    parts: tuple[Part, ...] = ()
 
 
 class ChatTemplate:
@@ -66,26 +72,85 @@ class ChatTemplate:
             )
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of a conversation, up to where the answer begins.
+        """Ids of a conversation without media, up to where the answer begins.
 
         Raises:
             ModelError: the model's template fails on this conversation.
         """
-        slots: list[list[int]] = []
-        shown = [{"role": m.role, "content": self._make_slot(m, slots)} for m in messages]
+        return [i for piece in self.lay_out(messages) if isinstance(piece, tuple) for i in piece]
+
+    def lay_out(self, messages: Sequence[Message]) -> Layout:
+        """Ids of a conversation, up to where the answer begins, with its media in between.
+
+        A medium stands between blank lines and behind the token that begins it. Text is encoded
+        together with these blank lines, since newlines in a row are one token.
+
+        Source: ``Gemma3nProcessor`` of transformers, which puts the same in a placeholder's place.
+
+        Raises:
+            ModelError: the model's template fails on this conversation.
+            InputError: there are media, but the vocabulary has no token that begins them.
+        """
+        slots: list[tuple[int, ...] | MediumPart] = []
+        shown = [{"role": m.role, "content": self._make_content(m, slots)} for m in messages]
+        text = SLOTS.sub(lambda match: _pad_medium(match[0], slots), self._render(shown))
+        layout: Layout = []
         ids: list[int] = []
-        for i, part in enumerate(SLOTS.split(self._render(shown))):
+        for i, part in enumerate(SLOTS.split(text)):
             slot = ord(part) - FIRST_SLOT if i % 2 else 0
             if i % 2 == 0:
                 ids += self._tokenizer.encode(part, add_bos=i == 0) if part or i == 0 else []
             elif slot < len(slots):
-                ids += slots[slot]
-        bos = self._tokenizer.bos_id
-        return ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids
+                content = slots[slot]
+                if isinstance(content, MediumPart):
+                    layout += [(*ids, self._find_begin(content.kind)), content]
+                    ids = []
+                else:
+                    ids += content
+        layout.append(tuple(ids))
+        return self._drop_second_bos(layout)
 
-    def _make_slot(self, message: Message, slots: list[list[int]]) -> str:
-        """The message's text, or a private-use character that stands for ids added to ``slots``."""
-        text, ids = message.text, message.ids
+    def _drop_second_bos(self, layout: Layout) -> Layout:
+        bos, first = self._tokenizer.bos_id, layout[0]
+        if bos is not None and isinstance(first, tuple) and first[:2] == (bos, bos):
+            layout[0] = first[1:]
+        return layout
+
+    def _find_begin(self, kind: MediumKind) -> int:
+        """The token that begins a medium."""
+        ids = self._tokenizer.encode(_BEGINS[kind])
+        if len(ids) != 1:
+            raise InputError(f"this model knows no {kind}: {_BEGINS[kind]} is none of its tokens")
+        return ids[0]
+
+    def _make_content(self, message: Message, slots: list[tuple[int, ...] | MediumPart]) -> str:
+        """Text of a message, with characters that stand for media and for plain ids."""
+        if not message.parts:
+            return self._make_slot(message.text, message.ids, slots)
+        content = ""
+        texts: list[str] = []
+        for part in (*message.parts, None):  # None: the message's own text comes last
+            if isinstance(part, MediumPart):
+                content += self._join(texts, slots)
+                slots.append(part)
+                content += chr(FIRST_SLOT + len(slots) - 1)
+                texts = []
+            else:
+                texts.append(message.text if part is None else part.text)
+        return content + self._join(texts, slots)
+
+    def _join(self, texts: list[str], slots: list[tuple[int, ...] | MediumPart]) -> str:
+        """Neighbouring texts with blank lines between, trimmed as templates trim them."""
+        together = "\n\n".join(text.strip() for text in texts if text.strip())
+        return self._make_slot(together, None, slots) if together else ""
+
+    def _make_slot(
+        self,
+        text: str,
+        ids: tuple[int, ...] | None,
+        slots: list[tuple[int, ...] | MediumPart],
+    ) -> str:
+        """The text, or a private-use character that stands for ids added to ``slots``."""
         before = after = ""
         if ids is None:
             if not SLOTS.search(text) and not self._has_special(text):
@@ -93,12 +158,18 @@ class ChatTemplate:
             core = text.strip()  # space around it stays visible to a template that trims
             before, _, after = text.partition(core)
             ids = tuple(self._tokenizer.encode(core, parse_special=False))
-        slots.append(list(ids))
+        slots.append(tuple(ids))
         return before + chr(FIRST_SLOT + len(slots) - 1) + after
 
     def _has_special(self, text: str) -> bool:
         plain = self._tokenizer.encode(text, parse_special=False)
         return self._tokenizer.encode(text) != plain
+
+
+def _pad_medium(slot: str, slots: Sequence[tuple[int, ...] | MediumPart]) -> str:
+    index = ord(slot) - FIRST_SLOT
+    is_medium = index < len(slots) and isinstance(slots[index], MediumPart)
+    return f"\n\n{slot}\n\n" if is_medium else slot
 
 
 def _show(tokenizer: Tokenizer, token: int | None) -> str:

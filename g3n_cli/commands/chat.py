@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from g3n_cli.commands.asking import ask, is_at_terminal
 from g3n_cli.commands.files import read_text
+from g3n_cli.commands.media_options import (
+    AudioPadOption,
+    EndOption,
+    FileOption,
+    FpsOption,
+    FramesOption,
+    ImageSizeOption,
+    MmprojOption,
+    PreviewOption,
+    RecordOption,
+    SoundOption,
+    StartOption,
+    count_most_frames,
+    find_encoders,
+)
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -39,7 +57,8 @@ from g3n_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from g3n_cli.chat.autosize import AutoSize
-    from g3n_cli.chat.conversation import Conversation
+    from g3n_cli.chat.conversation import Conversation, Question
+    from g3n_cli.media.options import MediaOptions
     from g3n_cli.registry.models import ModelSpec
     from g3n_cli.ui.terminal import Terminal
 
@@ -56,6 +75,7 @@ blank line between:
   g3n chat "Name three rivers"
   git diff | g3n chat "Write a commit message"
   g3n chat --json -n 50 "Say hello" | jq .decode_tps
+  g3n chat -f photo.jpg "What is this?"
 
 Ctrl+C stops the answer and keeps what was said.
 """
@@ -73,6 +93,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         ),
     ] = None,
     model: ModelOption = None,
+    file: FileOption = None,
     device: DeviceOption = CPU,
     max_tokens: Annotated[
         int | None,
@@ -196,6 +217,16 @@ def chat(  # noqa: PLR0913  one parameter for each flag
             help="With --size auto: go down in size until decoding reaches T tokens per second.",
         ),
     ] = None,
+    mmproj: MmprojOption = None,
+    image_size: ImageSizeOption = "768",
+    audio_pad: AudioPadOption = "188",
+    fps: FpsOption = 1.0,
+    frames: FramesOption = None,
+    start: StartOption = 0.0,
+    end: EndOption = None,
+    sound: SoundOption = True,
+    preview: PreviewOption = True,
+    record: RecordOption = False,
 ) -> None:
     """Talk to a model, or use it in a pipe."""
     from g3n_cli.registry.models import read_sizes, resolve
@@ -217,6 +248,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     )
 
     from g3n_cli.chat.options import AnswerOptions, ServerOptions
+    from g3n_cli.media.options import MediaOptions
     from g3n_cli.ui.terminal import Terminal
 
     flags = {
@@ -229,79 +261,128 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     }
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     for_server = ServerOptions(seed, **given)  # what makes no sense is told before any work
-    if "" in (stop or ()):
-        raise UsageError("--stop must not be empty")
+    check_stop(stop or ())
     saving = Saving(go_on, session, no_save)
+
+    media = MediaOptions(
+        image_size=int(image_size),
+        fps=fps,
+        frames=frames,
+        most_frames=count_most_frames(ctx),
+        start_s=start,
+        end_s=end,
+        has_sound=sound,
+    )
 
     terminal = Terminal.of_process()
     is_conversation = prompt is None and not json and is_at_terminal(terminal)
     if is_address(device):
         refuse_engine_flags(context)
-        question = None if is_conversation else read_prompt(prompt, terminal)
+        media = replace(media, image_size=None)
+        question = ask(prompt, file or [], media, terminal, is_open=is_conversation)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
-        with saving.record(remote, terminal) as draft:
-            talk(remote, question, terminal, draft=draft, as_json=json, show_stats=stats)
+        with saving.record(remote, terminal):
+            talk(
+                remote,
+                question,
+                terminal,
+                media,
+                as_json=json,
+                show_stats=stats,
+                preview=preview,
+            )
         return
 
     check_device(device)
-    if min_tps is not None and (size != AUTO or min_tps <= 0):
-        raise UsageError("--min-tps wants --size auto, and a number above 0")
-    question = None if is_conversation else read_prompt(prompt, terminal)
+    check_min_tps(min_tps, size)
+    question = ask(prompt, file or [], media, terminal, is_open=is_conversation, record=record)
     rules = None if grammar is None else read_text(grammar)
 
     from g3n_cli.chat.autosize import AutoSize
+    from g3n_cli.chat.media import MediaStore
     from g3n_cli.chat.session import Session
     from g3n_cli.engine.open import open_engine
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
+    projector = find_encoders(
+        spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)
+    )
     started = time.perf_counter()
     with show_waiting(terminal, f"loading {spec.name} ..."):
         engine = open_engine(spec.path, spec.name, settings)
     load_s = time.perf_counter() - started
+    store = MediaStore(engine.info, projector.open, pads_audio=audio_pad != "none")
     try:
         chosen_seed = secrets.randbits(32) if seed is None else seed
         options = AnswerOptions(chosen_seed, **{**recommended(spec), **given})
         auto = AutoSize(engine, min_tps) if size == AUTO else None
         if auto and engine.sizes:
             terminal.note(auto.choose())
-        local = Session(engine, options, system, stop or (), rules)
-        with saving.record(local, terminal) as draft:
+        local = Session(engine, options, system, stop or (), rules, store)
+        with saving.record(local, terminal):
             talk(
                 local,
                 question,
                 terminal,
+                media,
                 auto,
                 load_s,
                 notice=spec.notice,
-                draft=draft,
                 as_json=json,
                 show_stats=stats,
+                preview=preview,
             )
     finally:
+        store.close()
         engine.close()
 
 
-def talk(  # noqa: PLR0913  the two flags say how the others are shown
+def check_stop(stop: Sequence[str]) -> None:
+    """Refuse an empty text, before which everything ends.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if "" in stop:
+        raise UsageError("--stop must not be empty")
+
+
+def check_min_tps(min_tps: float | None, size: str) -> None:
+    """Refuse a speed that nothing can reach or that nothing follows.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if min_tps is not None and (size != AUTO or min_tps <= 0):
+        raise UsageError("--min-tps wants --size auto, and a number above 0")
+
+
+def talk(  # noqa: PLR0913  the flags say how the others are shown
     conversation: Conversation,
-    question: str | None,
+    question: Question,
     terminal: Terminal,
+    media: MediaOptions,
     auto: AutoSize | None = None,
     load_s: float | None = None,
     *,
     notice: str = "",
-    draft: str = "",
     as_json: bool,
     show_stats: bool,
+    preview: bool,
 ) -> None:
-    """Answer one question, or without one talk until the person leaves, a draft at hand."""
-    if question is None:
+    """Answer one question, or without its text talk until the person leaves."""
+    from g3n_cli.ui.files import Files
+
+    files = Files(conversation, terminal, media, question.attachments, has_preview=preview)
+    if not question.text:
         from g3n_cli.ui.repl import Repl
 
-        Repl(conversation, terminal, auto, notice, draft, show_stats=show_stats).run()
+        Repl(conversation, terminal, auto, notice, files, show_stats=show_stats).run()
         return
     from g3n_cli.ui import oneshot
 
+    files.show_all()
     if as_json:
         oneshot.answer_as_json(conversation, question, terminal, load_s)
         return
@@ -320,27 +401,3 @@ def recommended(spec: ModelSpec) -> dict[str, float]:
         "min_p": sampling.min_p,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def is_at_terminal(terminal: Terminal) -> bool:
-    """Whether a person can both type and read."""
-    return terminal.stdin.isatty() and terminal.stdout.isatty()
-
-
-def read_prompt(argument: str | None, terminal: Terminal) -> str:
-    """The prompt of a single answer: argument and standard input, a blank line between.
-
-    Raises:
-        UsageError: there is neither.
-        InputError: standard input is not text.
-    """
-    parts = [argument] if argument is not None and argument.strip() else []
-    if not terminal.stdin.isatty():
-        parts.append(terminal.read_input())
-    elif argument is None:
-        terminal.note("Type your prompt; end it with Ctrl+D on a line of its own.")
-        parts.append(terminal.read_input())
-    prompt = "\n\n".join(part for part in parts if part.strip())
-    if not prompt:
-        raise UsageError("no prompt", hint='try g3n chat "your question"')
-    return prompt

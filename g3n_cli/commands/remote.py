@@ -18,6 +18,8 @@ CPU = "cpu"
 FOR_SERVERS = frozenset(
     (
         *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
+        *("file", "fps", "frames", "start", "end", "sound", "preview"),
+        *("go_on", "session", "no_save"),
         *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
     )
 )

@@ -57,15 +57,15 @@ class Saving:
             raise UsageError("--session goes on saving", "leave out --no-save")
 
     @contextmanager
-    def record(self, conversation: Conversation, terminal: Terminal) -> Iterator[str]:
-        """Save a conversation while the context lasts; gives a message that has no answer yet.
+    def record(self, conversation: Conversation, terminal: Terminal) -> Iterator[None]:
+        """Save a conversation while the context lasts.
 
         Raises:
             UsageError: there is no conversation to go on with.
             G3nError: it cannot be read.
         """
         if self.no_save:
-            yield ""
+            yield
             return
         from g3n_cli.chat.saved import SavedChat, find_data_folder
         from g3n_cli.chat.states import StateFolder
@@ -79,16 +79,17 @@ class Saving:
             if is_resumed:
                 raise
             terminal.note(f"warning: the conversation is not saved: {error}")
-            yield ""
+            yield
             return
         with closing(store):
             saved = SavedChat(store, StateFolder(folder / "kv"), conversation)
             conversation.recorder = saved
-            draft = saved.resume(self.session, or_begin=not self.go_on) if is_resumed else ""
+            if is_resumed:
+                saved.resume(self.session, or_begin=not self.go_on)
             if conversation.turns:
                 terminal.aside(saved.describe())
             try:
-                yield draft
+                yield
             finally:
                 saved.keep_state()
                 for note in saved.take_notes():

@@ -33,6 +33,7 @@ class ModelInfo:
         chat_template: Jinja source from the file, or None.
         end_ids: Tokens that end a turn.
         kernels: Whose matrix products: a variant of g3n's own, or ggml's.
+        n_embd: Values of an embedding that a prompt may give; None where it must be all tokens.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelInfo:
     chat_template: str | None
     end_ids: frozenset[int]
     kernels: str = "ggml"
+    n_embd: int | None = None
 
 
 @dataclass(frozen=True)

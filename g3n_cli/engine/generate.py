@@ -76,6 +76,7 @@ class Generation(Iterator[str]):
             prefill_tps=computed / self._prefill_s if self._prefill_s else None,
             decode_tps=(n - 1) / (last - first) if n > 1 and first and last else None,
             stop_reason=self._stop_reason,
+            prefill_s=self._prefill_s,
         )
 
     def _generate(self) -> Iterator[str]:

@@ -128,6 +128,7 @@ class Gemma3nEngine:
             chat_template=tokenizer.chat_template,
             end_ids=tokenizer.end_ids,
             kernels=kernels.variant if kernels else "ggml",
+            n_embd=hparams.n_embd,
         )
 
     @property

@@ -18,14 +18,17 @@ class GenerationStats:
         prompt_tokens: Positions of the prompt.
         reused_tokens: Those of them that were computed before.
         output_tokens: Tokens of the answer, without the one that ended it.
-        ttft_s: From ``started`` to the choice of the first token; of a server's answer, to the
-            arrival of its first text.
+        ttft_s: From ``started`` to the choice of the first token, ``encode_s`` included but not
+            ``read_s``; of a server's answer, to the arrival of its first text.
         prefill_tps: (prompt_tokens - reused_tokens) / time of the prefill alone.
         decode_tps: (output_tokens - 1) / (choice of the last - choice of the first token); of a
             server's answer, by the arrival of its last and first text.
         stop_reason: What ended the answer; "interrupted" also if nobody asked for the rest,
             "dropped" if a server failed.
         gaps_s: Seconds between the pieces of a server's answer as they arrived.
+        prefill_s: Time of the prefill alone.
+        encode_s: Encoding of the message's pictures and sounds, as far as it was not done before.
+        read_s: Reading and decoding of the message's files.
     """
 
     prompt_tokens: int | None
@@ -36,3 +39,6 @@ class GenerationStats:
     decode_tps: float | None
     stop_reason: StopReason
     gaps_s: tuple[float, ...] = ()
+    prefill_s: float | None = None
+    encode_s: float | None = None
+    read_s: float | None = None

@@ -39,6 +39,7 @@ class ModelSpec:
         description: One line, empty for a file without an entry.
         sampling: Its authors' recommendation.
         notice: What a conversation says before it begins.
+        projector: Where its encoders would be, beside what is found without that.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelSpec:
     description: str = ""
     sampling: SamplingDefaults = SamplingDefaults()
     notice: str = ""
+    projector: Path | None = None
 
 
 @dataclass(frozen=True)

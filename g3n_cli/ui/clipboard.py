@@ -19,6 +19,40 @@ TOOLS = (
 """Environment variable that shows a tool can work, and its command line."""
 
 
+PASTE_TOOLS = (
+    ("WAYLAND_DISPLAY", ("wl-paste", "--list-types"), ("wl-paste", "--no-newline", "--type")),
+    (
+        "DISPLAY",
+        ("xclip", "-selection", "clipboard", "-out", "-target", "TARGETS"),
+        ("xclip", "-selection", "clipboard", "-out", "-target"),
+    ),
+)
+"""Environment variable, command that lists types, command that gives one of them."""
+
+PICTURES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff", "image/gif")
+TEXTS = ("text/plain;charset=utf-8", "UTF8_STRING", "text/plain", "STRING")
+
+
+def paste() -> bytes:
+    """What is on the clipboard: a picture if there is one, else text.
+
+    Raises:
+        G3nError: there is no tool that can read it, or it is empty.
+    """
+    for variable, listing, giving in PASTE_TOOLS:
+        if not (os.environ.get(variable) and shutil.which(listing[0])):
+            continue
+        listed = subprocess.run(listing, capture_output=True, text=True, check=False)
+        types = listed.stdout.split("\n")
+        for wanted in (*PICTURES, *TEXTS):
+            if wanted in types:
+                given = subprocess.run([*giving, wanted], capture_output=True, check=False)
+                if given.stdout:
+                    return given.stdout
+        raise G3nError("the clipboard is empty")
+    raise G3nError("no clipboard to read here", hint="install wl-clipboard or xclip")
+
+
 def copy_text(text: str, terminal: Terminal) -> str:
     """Copy and return by what means.
 

@@ -23,6 +23,10 @@ def format_stats(conversation: Conversation, stats: GenerationStats) -> str:
         parts.append(f"answer {stats.output_tokens:,}{_format_rate(stats.decode_tps)}")
     if stats.ttft_s is not None:
         parts.append(f"first token {stats.ttft_s:.2f} s")
+    stages = [("files read", stats.read_s), ("encoded", stats.encode_s)]
+    if any(seconds is not None for _, seconds in stages):
+        stages.append(("prefill", stats.prefill_s))
+    parts += [f"{name} {seconds:.2f} s" for name, seconds in stages if seconds is not None]
     if stats.gaps_s:
         middle, longest = median(stats.gaps_s), max(stats.gaps_s)
         parts.append(f"gaps {middle * 1000:.0f} ms, at most {longest * 1000:.0f}")
@@ -44,6 +48,9 @@ def format_json(conversation: Conversation, reply: Reply, load_s: float | None) 
         "prompt_tokens": stats.prompt_tokens,
         "output_tokens": stats.output_tokens,
         "load_s": load_s,
+        "read_s": stats.read_s,
+        "encode_s": stats.encode_s,
+        "prefill_s": stats.prefill_s,
         "ttft_s": stats.ttft_s,
         "prefill_tps": stats.prefill_tps,
         "decode_tps": stats.decode_tps,

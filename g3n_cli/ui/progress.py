@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+from g3n_cli.media.parts import format_time
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import make_visible
 
@@ -93,3 +94,63 @@ class ProgressBar:
             self._stream.write(ERASE_LINE)
             self._stream.flush()
             self._is_shown = False
+
+
+class ClipProgress:
+    """Tells which piece of a long sound is worked on; nothing where lines cannot be taken back.
+
+    Args:
+        terminal: Where it is drawn.
+        name: The file.
+        length_s: Where the work ends, in seconds, if that is known.
+    """
+
+    def __init__(self, terminal: Terminal, name: str, length_s: float | None) -> None:
+        self._stream = terminal.stderr if terminal.can_animate else None
+        self._name, self._length_s = make_visible(name), length_s
+
+    def __enter__(self) -> ClipProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def __call__(self, start_s: float, end_s: float) -> None:
+        """Work on a piece begins."""
+        if self._stream is None:
+            return
+        line = f"{self._name} {format_time(start_s)} - {format_time(end_s)}"
+        if self._length_s:
+            line += f" of {format_time(self._length_s)}"
+        n_columns = shutil.get_terminal_size().columns
+        self._stream.write(ERASE_LINE + line[: n_columns - 1])
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line back."""
+        if self._stream is not None:
+            self._stream.write(ERASE_LINE)
+            self._stream.flush()
+
+
+class EncodingBars:
+    """One bar after the other, for the media of a message.
+
+    Args:
+        terminal: Where they are drawn.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._bar: ProgressBar | None = None
+
+    def __call__(self, label: str) -> ProgressBar:
+        """The bar of the next medium."""
+        self.clear()
+        self._bar = ProgressBar(self._terminal, f"encoding {label}", "{:,} parts".format)
+        return self._bar
+
+    def clear(self) -> None:
+        """Take the line back."""
+        if self._bar is not None:
+            self._bar.clear()

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterable, Mapping
 
-from prompt_toolkit import PromptSession
+from prompt_toolkit import PromptSession, prompt
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.styles import Style
 
@@ -73,6 +73,18 @@ class InputLine:
             return self._prompts.prompt(default=draft, pre_run=self._obey_sigterm)
         finally:
             signal.signal(signal.SIGTERM, handler)
+
+    def confirm(self, question: str) -> bool:
+        """Ask; Enter means yes.
+
+        Raises:
+            KeyboardInterrupt: Ctrl+C.
+        """
+        try:
+            answer: str = prompt(f"{question} [Y/n] ")
+        except EOFError:
+            return False
+        return answer.strip().lower() in ("", "y", "yes")
 
     def _obey_sigterm(self) -> None:
         """Let SIGTERM end the line; raised amid a task of the event loop, it would be lost."""

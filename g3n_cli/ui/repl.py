@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from g3n_cli import __version__
-from g3n_cli.chat.conversation import Conversation, Reply
-from g3n_cli.errors import G3nError
+from g3n_cli.chat.conversation import Conversation, Question, Reply
+from g3n_cli.errors import G3nError, InputError
 from g3n_cli.ui.answer import make_view, show_reply, show_waiting_for
 from g3n_cli.ui.figures import format_stats
+from g3n_cli.ui.files import Files, find_paths
 from g3n_cli.ui.history import ChatHistory, find_history_path
 from g3n_cli.ui.memory import read_rss_bytes
-from g3n_cli.ui.progress import ProgressBar
+from g3n_cli.ui.progress import EncodingBars, ProgressBar
 from g3n_cli.ui.prompt import InputLine
 from g3n_cli.ui.slash import SlashCommands, escape_message, read_command
 from g3n_cli.ui.slash_types import Draft, Leave, Regenerate
@@ -37,7 +38,7 @@ class Repl:
         terminal: Both ends of it.
         auto: Keeps the model as large as memory allows, or None.
         notice: What there is to know before the conversation begins.
-        draft: What stands in the first input line.
+        files: What goes with the first message, and how files are read.
         show_stats: After each answer, show its figures.
     """
 
@@ -47,7 +48,7 @@ class Repl:
         terminal: Terminal,
         auto: AutoSize | None = None,
         notice: str = "",
-        draft: str = "",
+        files: Files | None = None,
         *,
         show_stats: bool,
     ) -> None:
@@ -55,7 +56,8 @@ class Repl:
         self._conversation = conversation
         self._terminal = terminal
         self._show_stats = show_stats
-        self._slash = SlashCommands(conversation, terminal)
+        self._files = Files(conversation, terminal) if files is None else files
+        self._slash = SlashCommands(conversation, terminal, self._files)
         self._history = ChatHistory(find_history_path())
         commands = self._slash.commands
         self._input = InputLine(
@@ -65,7 +67,7 @@ class Repl:
             self._history,
         )
         self._n_used: int | None = 0
-        self._draft = escape_message(draft)
+        self._draft = escape_message(conversation.recorder.draft)
         self._is_warned = False
 
     def run(self) -> None:
@@ -78,6 +80,7 @@ class Repl:
         self._terminal.note(f"g3n {__version__}, {title}. /help explains, Ctrl+D leaves.")
         if self._notice:
             self._terminal.note(self._notice)
+        self._files.show_all()
         may_leave = False  # the last thing that happened was a Ctrl+C
         while True:
             try:
@@ -111,8 +114,7 @@ class Repl:
         command = read_command(line)
         if command is None:
             self._draft = line  # comes back if nothing is said to it
-            text = line[1:] if line.startswith("//") else line
-            self._show(lambda bar: self._conversation.reply(text, bar))
+            self._send(line[1:] if line.startswith("//") else line)
             return True
         name, argument = command
         if not self._slash.knows(name):
@@ -124,15 +126,42 @@ class Repl:
             self._show(self._conversation.regenerate)
         if isinstance(outcome, Draft):
             self._draft = escape_message(outcome.text)
+            self._files.waiting = list(outcome.attachments)
         self._n_used = self._conversation.count_used()
         return True
 
-    def _show(self, start: Callable[[ProgressBar], Reply]) -> None:
+    def _send(self, text: str) -> None:
+        """Send a message, with the files that wait and those that it names, if so wished."""
+        for path in find_paths(text):
+            if path.is_all_of_it:
+                self._files.add(path.name)
+                self._draft = ""
+                return
+            if not self._files.has(path.name) and self._input.confirm(
+                f"Send {self._files.describe(path.name)} along?"
+            ):
+                self._files.add(path.name)
+        question = Question(text, tuple(self._files.waiting))
+        try:
+            self._show(lambda bar, bars: self._conversation.reply(question, bar, bars))
+        except InputError:
+            if question.attachments:
+                self._terminal.aside("(the files still wait; /file - takes them back)")
+            raise
+        finally:
+            turns = self._conversation.turns
+            if turns and turns[-1].question == question:
+                self._files.clear()
+
+    def _show(self, start: Callable[[ProgressBar, EncodingBars], Reply]) -> None:
         """Show an answer and what there is to say about it."""
         if self._auto and (note := self._auto.check()):
             self._terminal.aside(f"({note})")
-        bar = ProgressBar(self._terminal)
-        reply = start(bar)
+        bar, bars = ProgressBar(self._terminal), EncodingBars(self._terminal)
+        try:
+            reply = start(bar, bars)
+        finally:
+            bars.clear()
         n_told = reply.n_dropped
         self._tell_dropped(n_told)
         self._terminal.note("")

@@ -10,8 +10,9 @@ from g3n_cli.chat.saved import SavedChat
 from g3n_cli.engine.api import Engine
 from g3n_cli.engine.matformer import format_params
 from g3n_cli.errors import UsageError
-from g3n_cli.ui.clipboard import copy_text
+from g3n_cli.ui.clipboard import copy_text, paste
 from g3n_cli.ui.figures import format_context, format_stats
+from g3n_cli.ui.files import Files, unquote
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.slash_sessions import SessionCommands
 from g3n_cli.ui.slash_types import Command, Draft, Leave, Outcome, Regenerate
@@ -43,16 +44,22 @@ class SlashCommands:
     Args:
         conversation: What they change.
         terminal: Where they answer.
+        files: What goes with the next message.
     """
 
     ALIASES = {"?": "help", "quit": "exit", "bye": "exit", "q": "exit"}  # noqa: RUF012
 
-    def __init__(self, conversation: Conversation, terminal: Terminal) -> None:
+    def __init__(self, conversation: Conversation, terminal: Terminal, files: Files) -> None:
         self._conversation = conversation
+        self._files = files
         self._terminal = terminal
         engine = conversation.engine
         self.commands = {
             "help": Command("", "show this help", self._help),
+            "file": Command(
+                "[PATH]", "send a file, folder or pattern along; - takes all back", self._file
+            ),
+            "paste": Command("", "send what is on the clipboard along", self._paste),
             "regen": Command("", "answer the last message again", lambda _: Regenerate()),
             "edit": Command("", "take the last message back into the input line", self._edit),
             "undo": Command("", "forget the last message and its answer", self._undo),
@@ -114,12 +121,27 @@ class SlashCommands:
         self._say("\n".join(f"  {left:20}{right}".rstrip() for left, right in rows))
 
     def _edit(self, _: str) -> Draft:
-        return Draft(self._conversation.undo())
+        question = self._conversation.undo()
+        return Draft(question.text, question.attachments)
 
     def _undo(self, _: str) -> None:
-        message = self._conversation.undo()
+        message = self._conversation.undo().text
         first = message.split("\n", 1)[0]
         self._say(f"Forgot: {first[:60]}{'...' if message != first[:60] else ''}")
+
+    def _file(self, name: str) -> None:
+        if name == "-":
+            self._files.clear()
+        elif name:
+            self._files.add(unquote(name))
+            return
+        if not self._files.waiting:
+            self._say("No files go with the next message.")
+        for attachment in self._files.waiting:
+            self._files.show(attachment)
+
+    def _paste(self, _: str) -> None:
+        self._files.add_bytes(paste(), "clipboard")
 
     def _clear(self, _: str) -> None:
         count = len(self._conversation.turns)

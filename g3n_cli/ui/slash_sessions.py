@@ -37,9 +37,9 @@ class SessionCommands:
     def _load(self, wanted: str) -> Draft | None:
         if not wanted:
             raise UsageError("which conversation?", "/sessions lists them")
-        draft = self._saved.resume(wanted)
+        self._saved.resume(wanted)
         self._terminal.note(self._saved.describe())
-        return Draft(draft) if draft else None
+        return Draft(self._saved.draft) if self._saved.draft else None
 
     def _rename(self, name: str) -> None:
         if not name:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from g3n_cli.media.parts import Attachment
+
 
 @dataclass(frozen=True)
 class Leave:
@@ -19,9 +21,10 @@ class Regenerate:
 
 @dataclass(frozen=True)
 class Draft:
-    """A text goes into the input line."""
+    """A text goes into the input line, and files go with it."""
 
     text: str
+    attachments: tuple[Attachment, ...] = ()
 
 
 Outcome: TypeAlias = Leave | Regenerate | Draft | None

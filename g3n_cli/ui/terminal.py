@@ -79,14 +79,19 @@ class Terminal:
         if error.hint is not None:
             self.note(f"hint: {error.hint}")
 
+    def read_bytes(self) -> bytes:
+        """All of standard input."""
+        source = getattr(self.stdin, "buffer", None)
+        content: bytes = self.stdin.read().encode() if source is None else source.read()
+        return content
+
     def read_input(self) -> str:
         """All of standard input, without one newline at its end.
 
         Raises:
             InputError: it is not UTF-8 text.
         """
-        source = getattr(self.stdin, "buffer", None)
-        content = self.stdin.read().encode() if source is None else source.read()
+        content = self.read_bytes()
         if b"\0" in content:
             raise InputError("standard input is binary, not text")
         try:

@@ -63,7 +63,7 @@ def test_undo_forgets_the_last_turn():
     session = Session(engine, GREEDY)
     list(session.reply("first"))
     list(session.reply("second"))
-    assert session.undo() == "second"
+    assert session.undo().text == "second"
     list(session.reply("third"))
     assert "second" not in read(engine, 2)
     assert "first" in read(engine, 2)

@@ -1,6 +1,6 @@
 import pytest
 
-from g3n_cli.commands.chat import read_prompt
+from g3n_cli.commands.asking import read_prompt
 from g3n_cli.errors import InputError, UsageError
 from g3n_cli.ui.terminal import Terminal
 from tests.fakes import Pipe, Screen, make_terminal

@@ -7,6 +7,8 @@ import sys
 import pexpect
 import pytest
 
+from tests.media_files import encode, make_picture
+
 PROMPT = "Ask something"  # what stands in an empty input line
 PATIENCE_S = 20
 
@@ -209,3 +211,69 @@ def test_a_dumb_terminal_gets_plain_text(tmp_path):
     person.see(">")
     person.type("\x04")
     assert len(person.find_turns()) == 1
+
+
+def test_a_dropped_file_is_told_and_goes_with_the_next_message(person, tmp_path):
+    path = tmp_path / "my notes.txt"
+    path.write_text("words")
+    person.say(str(path).replace(" ", "\\ "))
+    person.see("my notes.txt: text, 1 line, ")
+    person.see(PROMPT)
+    person.say("Sum up")
+    person.see("answer")
+    person.see(PROMPT)
+    person.say("/file")
+    person.see("No files go with the next message.")
+    person.say("/exit")
+    assert person.find_turns() == [["Sum up", "First **answer**."]]
+
+
+def test_a_file_named_in_a_message_is_sent_along_if_so_wished(person, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("words")
+    person.say(f"What is in {path}?")
+    person.say(f"What is in '{path}' now")
+    person.see("First")
+    person.see(PROMPT)
+    person.see("Send a.txt: text, 1 line, ")
+    person.say("n")
+    person.see("Second")
+    person.type("\x03")
+    person.see("(stopped)")
+    person.see(PROMPT)
+    person.say("/exit")
+    assert [turn[0] for turn in person.find_turns()] == [
+        f"What is in {path}?",
+        f"What is in '{path}' now",
+    ]
+
+
+def test_a_file_that_cannot_be_read_loses_nothing(person, tmp_path):
+    person.say("Hello")
+    person.see("answer")
+    person.see(PROMPT)
+    (tmp_path / "a.png").write_bytes(b"words")
+    person.say(f"/file {tmp_path / 'a.png'}")
+    person.see("holds text, no picture")
+    person.see(PROMPT)
+    person.say("/exit")
+    assert [turn[0] for turn in person.find_turns()] == ["Hello"]
+
+
+def test_a_file_that_the_model_cannot_take_waits_until_it_is_taken_back(person, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(make_picture(), "PNG"))
+    person.say(f"/file {path}")
+    person.see("picture, 40 x 30")
+    person.see(PROMPT)
+    person.say("What is it?")
+    person.see("/file - takes them back")
+    person.see("reads text only")
+    person.type("\x03")
+    person.say("/file -")
+    person.see("No files go with the next message.")
+    person.say("Hello")
+    person.see("answer")
+    person.see(PROMPT)
+    person.say("/exit")
+    assert [turn[0] for turn in person.find_turns()] == ["Hello"]

@@ -8,6 +8,7 @@ from g3n_cli.chat.session import Session
 from g3n_cli.engine.server import Server, ServerAddress
 from g3n_cli.errors import UsageError
 from g3n_cli.ui import clipboard
+from g3n_cli.ui.files import Files
 from g3n_cli.ui.slash import Draft, Leave, Regenerate, SlashCommands, read_command
 from tests.fake_server import say, serve
 from tests.fakes import make_engine, make_terminal
@@ -19,7 +20,7 @@ class Chat:
     def __init__(self, *answers):
         self.session = Session(make_engine(*answers), AnswerOptions(seed=5, temp=0))
         self.terminal = make_terminal(is_screen=True)
-        self.slash = SlashCommands(self.session, self.terminal)
+        self.slash = SlashCommands(self.session, self.terminal, Files(self.session, self.terminal))
         for answer in answers:
             list(self.session.reply(f"Tell me {answer}"))
 
@@ -205,7 +206,7 @@ def remote():
         server = Server(ServerAddress.parse(fake.url), None, lambda _: None)
         chat = Chat()
         chat.session = RemoteSession(server, "m", ServerOptions())
-        chat.slash = SlashCommands(chat.session, chat.terminal)
+        chat.slash = SlashCommands(chat.session, chat.terminal, Files(chat.session, chat.terminal))
         for text in ("x", "y"):
             list(chat.session.reply(text))
         yield chat

@@ -1,0 +1,1 @@
+"""Files of any kind as what a model reads: text, pictures, sound."""

@@ -1,0 +1,80 @@
+"""What a file becomes: parts of a message, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:  # a conversation with a server starts without it
+    import numpy.typing as npt
+
+MediumKind = Literal["image", "audio"]
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """Text."""
+
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class MediumPart:
+    """A picture or a piece of sound.
+
+    Attributes:
+        kind: Which encoder reads it.
+        values: [height, width, 3] uint8 RGB, or [n] float32 mono samples.
+        label: What it is called while a person waits for it.
+    """
+
+    kind: MediumKind
+    values: npt.NDArray[Any]
+    label: str
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Equal for equal values of one kind."""
+        values = self.values
+        digest = hashlib.sha256(f"{self.kind} {values.shape} {values.dtype}".encode())
+        digest.update(values.tobytes())
+        return digest.hexdigest()
+
+
+Part: TypeAlias = TextPart | MediumPart
+
+
+@dataclass(frozen=True, eq=False)
+class Attachment:
+    """A file that goes with a message.
+
+    Attributes:
+        name: As the person named it.
+        description: What it holds, in a few words.
+        parts: Its content.
+        read_s: Seconds that reading and decoding took.
+    """
+
+    name: str
+    description: str
+    parts: tuple[Part, ...]
+    read_s: float = 0.0
+
+    @property
+    def media(self) -> list[MediumPart]:
+        """Its pictures and sounds."""
+        return [part for part in self.parts if isinstance(part, MediumPart)]
+
+
+def format_time(seconds: float) -> str:
+    """``1:05``, or ``1:02:03`` from an hour on."""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_duration(seconds: float) -> str:
+    """``4.2 s``, or as ``format_time`` from a minute on."""
+    return f"{seconds:.1f} s" if seconds < 60 else format_time(seconds)

@@ -1,0 +1,54 @@
+"""Segments of speech as text, subtitles or data."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+from g3n_cli.chat.transcribe import Segment
+from g3n_cli.media.parts import format_time
+from g3n_cli.ui.text import escape_json, make_visible
+
+SubtitleFormat = Literal["txt", "srt", "vtt", "json"]
+
+
+def format_header(kind: SubtitleFormat) -> str:
+    """What a file begins with."""
+    return "WEBVTT\n\n" if kind == "vtt" else ""
+
+
+def format_segment(
+    segment: Segment, kind: SubtitleFormat, number: int, name: str, *, has_times: bool
+) -> str:
+    """One segment, with its line ends.
+
+    Args:
+        segment: What was said.
+        kind: The format; of ``json`` an object on a line.
+        number: Of the segment, from 1 on.
+        name: The file it is from.
+        has_times: Times in ``txt``; the other formats always have them.
+    """
+    if kind == "json":
+        cue = {
+            "file": name,
+            "start_s": round(segment.start_s, 3),
+            "end_s": round(segment.end_s, 3),
+            "text": segment.text,
+        }
+        return escape_json(json.dumps(cue, ensure_ascii=False)) + "\n"
+    text = make_visible(segment.text)
+    if kind == "txt":
+        times = f"[{format_time(segment.start_s)} - {format_time(segment.end_s)}] "
+        return f"{times if has_times else ''}{text}\n"
+    mark = "," if kind == "srt" else "."
+    start, end = (_format_exact(at_s, mark) for at_s in (segment.start_s, segment.end_s))
+    lines = "\n".join(line for line in text.splitlines() if line.strip())  # a blank one ends it
+    text = lines.replace("-->", "->")
+    return f"{number}\n{start} --> {end}\n{text}\n\n"
+
+
+def _format_exact(seconds: float, mark: str) -> str:
+    """``00:01:02,345``."""
+    ms = round(seconds * 1000)
+    return f"{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02}{mark}{ms % 1000:03}"
