@@ -13,7 +13,18 @@ import typer
 from typer.main import get_command
 
 from g3n_cli import __version__
-from g3n_cli.commands import bench, chat, debug, devices, quality, show, slice
+from g3n_cli.commands import (
+    bench,
+    chat,
+    debug,
+    devices,
+    estimate,
+    local_models,
+    pull,
+    quality,
+    show,
+    slice,
+)
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.ui.terminal import Terminal
@@ -38,7 +49,12 @@ app = typer.Typer(
     ),
 )
 app.command(help=chat.HELP)(chat.chat)
+app.command(help=pull.HELP)(pull.pull)
+app.command("list")(local_models.list_models)
 app.command()(show.show)
+app.command("estimate")(estimate.estimate_model)
+app.command()(local_models.verify)
+app.command()(local_models.rm)
 app.command()(devices.devices)
 app.command("slice")(slice.slice_model)
 app.command(help=quality.HELP)(quality.quality)

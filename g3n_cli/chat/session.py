@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from g3n_cli.chat.conversation import Conversation, Reply, Turn
 from g3n_cli.chat.options import AnswerOptions
@@ -24,6 +25,7 @@ class Session(Conversation):
         system: What the model is told before the conversation, or "".
         stop: Texts that end an answer.
         grammar: GBNF that answers follow, or None.
+        template: Jinja source to use instead of the model's own, or None.
     """
 
     engine: Engine
@@ -36,12 +38,14 @@ class Session(Conversation):
         system: str = "",
         stop: Sequence[str] = (),
         grammar: str | None = None,
+        template: str | None = None,
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
         self._grammar = grammar
-        self._template = ChatTemplate(engine.info, engine.tokenizer)
+        info = engine.info if template is None else replace(engine.info, chat_template=template)
+        self._template = ChatTemplate(info, engine.tokenizer)
 
     @property
     def name(self) -> str:

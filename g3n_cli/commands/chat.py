@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from g3n_cli.commands.files import read_text
+from g3n_cli.commands.model_defaults import apply_defaults
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -249,6 +250,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
+    settings = apply_defaults(settings, spec.defaults, context)
     started = time.perf_counter()
     with show_waiting(terminal, f"loading {spec.name} ..."):
         engine = open_engine(spec.path, spec.name, settings)
@@ -256,10 +258,10 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     try:
         chosen_seed = secrets.randbits(32) if seed is None else seed
         options = AnswerOptions(chosen_seed, **{**recommended(spec), **given})
-        auto = AutoSize(engine, min_tps) if size == AUTO else None
+        auto = AutoSize(engine, min_tps) if settings.size == AUTO else None
         if auto and engine.sizes:
             terminal.note(auto.choose())
-        session = Session(engine, options, system, stop or (), rules)
+        session = Session(engine, options, system, stop or (), rules, template=spec.template)
         talk(
             session,
             question,

@@ -18,6 +18,7 @@ from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.matformer import SPARSE_FROM
+from g3n_cli.engine.pages import count_page_bytes
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import (
     Buffer,
@@ -161,6 +162,22 @@ class Weights:
         """Where what has been copied out of the file lies."""
         return [(buffer.base, buffer.size) for buffer in self._copies]
 
+    def count_bytes(self, widths: Widths) -> tuple[int, int]:
+        """Bytes that a nested model has in memory: of copies, and of the mapped file."""
+        copied = mapped = 0
+        panels: list[tuple[int, int]] = []
+        for info in self._loaded:
+            held = self._find_held(info, widths)
+            if info in self._in_panels:
+                panels += self._find_ranges(info, held)
+            elif held != _NOTHING and info in self._copied | self._repacked:
+                copied += info.n_bytes
+            elif info not in self._copied:
+                # What lies in the file between columns that are used comes with them.
+                n_rows = _find_used(info, widths)[0] if held == _NOTHING else held[0]
+                mapped += info.n_bytes * n_rows // _extents(info)[0]
+        return copied + count_page_bytes(panels), mapped
+
     def resize(self, widths: Widths, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Have in memory what the nested model of these widths uses, and nothing else.
 
@@ -177,9 +194,7 @@ class Weights:
         jobs: list[tuple[int, Job]] = []
         aims: dict[TensorInfo, Extents] = {}
         for info, before in self._loaded.items():
-            after = _extents(info) if self._settings.keep_resident else _find_used(info, widths)
-            if info in self._repacked and _part_of(info) == _DOWN and after != _extents(info):
-                after = _NOTHING  # the file's mapping serves it
+            after = self._find_held(info, widths)
             if after != before:
                 self._release(info, before, after)
                 jobs += self._plan_loading(info, before, after)
@@ -207,6 +222,25 @@ class Weights:
         self._file.close()
 
     # ------------------------------------------------------------------------------------- memory
+
+    def _find_held(self, info: TensorInfo, widths: Widths) -> Extents:
+        """What of a tensor is to be in memory."""
+        held = _extents(info) if self._settings.keep_resident else _find_used(info, widths)
+        if info in self._repacked and _part_of(info) == _DOWN and held != _extents(info):
+            return _NOTHING  # the file's mapping serves it
+        return held
+
+    def _find_ranges(self, info: TensorInfo, held: Extents) -> Iterator[tuple[int, int]]:
+        """Addresses of a matrix in panels that hold these rows and columns."""
+        tensor = self._tensors[info.name]
+        start, row = tensor.struct.data or 0, tensor.nb[1]
+        if held[1] == _extents(info)[1]:
+            yield start, start + held[0] * row
+            return
+        assert self.kernels
+        for first, last in self.kernels.find_columns(info.type, info.ne[0], 0, held[1]):
+            for at in range(start, start + held[0] * row, PANEL * row):
+                yield at + first, at + last
 
     def _reserve(self, infos: list[TensorInfo], buffer_type: int | None) -> None:
         """Memory for tensors, which are placed in it and not filled yet."""
