@@ -2,8 +2,8 @@
 
 huggingface_hub tells where the bytes are and speaks to the server; what a person relies on is done
 here. Bytes go to ``FILE.<digest>.part`` as they come; the name holds the beginning of the digest,
-so that only parts of the same content are ever joined. Whatever the server says of lengths, the digest
-of the whole decides, and only then does the file get its name.
+so that only parts of the same content are ever joined. Whatever the server says of lengths, the
+digest of the whole decides, and only then does the file get its name.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class _Transfer:
                 attempt = 0 if self.n_bytes > before else attempt + 1
                 if attempt == self._patience.n_attempts:
                     raise give_up(hiccup) from hiccup
-                wait(hiccup, attempt, self._patience)
+                wait(hiccup, max(0, attempt - 1), self._patience)
 
     def _request(self) -> None:
         """One request for what is missing."""
@@ -192,7 +192,7 @@ class _Transfer:
 
     def _take(self, response: httpx2.Response) -> None:
         """Write what comes, never more than the whole."""
-        for block in response.iter_raw(_CHUNK):
+        for block in response.iter_raw():  # in larger blocks a drop would lose what was gathered
             room = len(block) if self._total is None else self._total - self.n_bytes
             self._write(block[:room])
             self._tell()

@@ -221,7 +221,7 @@ def _read_ollama_digest(manifest: Path) -> str | None:
         layers = [layer for layer in content["layers"] if layer["mediaType"] == _OLLAMA_MODEL]
         (digest,) = (layer["digest"] for layer in layers)
         match = _SHA256.fullmatch(digest)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return match[1] if match else None
 

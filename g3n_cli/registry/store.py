@@ -61,7 +61,7 @@ def read_record(path: Path) -> Record | None:
         with record_path(path).open("rb") as stream:
             values = json.loads(stream.read(_RECORD_LIMIT))
         record = Record(**values)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     kinds = Record.__annotations__
     names = {"str": str, "int": int, "bool": bool}
