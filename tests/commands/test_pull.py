@@ -207,7 +207,9 @@ def test_proxies_are_used(g3n, hub):
     assert hub.tokens == [None]
 
 
-@pytest.mark.parametrize("name", ["../x", "hf:a/b:../../x.gguf", "hf:a/../b:x.gguf", "hf:a/b:x.bin"])
+@pytest.mark.parametrize(
+    "name", ["../x", "hf:a/b:../../x.gguf", "hf:a/../b:x.gguf", "hf:a/b:x.bin"]
+)
 def test_no_name_leads_out_of_the_store(g3n, hub, name):
     done = pull(g3n, hub, name)
     assert done.returncode in (2, 3)

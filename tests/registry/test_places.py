@@ -48,7 +48,8 @@ def only():
     return held
 
 
-def test_an_empty_home_holds_nothing(home):
+@pytest.mark.usefixtures("home")
+def test_an_empty_home_holds_nothing():
     assert find_held() == []
 
 
@@ -163,8 +164,11 @@ def test_a_folder_that_cannot_be_read_counts_as_empty(home, monkeypatch):
     assert find_held() == []
 
 
-def test_what_nobody_holds_is_told_with_the_command(home):
-    with pytest.raises(ModelError, match=r"not on this machine; fetch it \(3.03 GB\) with: g3n pull"):
+@pytest.mark.usefixtures("home")
+def test_what_nobody_holds_is_told_with_the_command():
+    with pytest.raises(
+        ModelError, match=r"not on this machine; fetch it \(3.03 GB\) with: g3n pull"
+    ):
         resolve("gemma-3n-e2b")
     with pytest.raises(ModelError, match="no model or file is called 'ollama:x'"):
         resolve("ollama:x")
