@@ -9,7 +9,6 @@ from g3n_cli.registry import table
 from g3n_cli.registry.models import read_sizes, resolve
 from g3n_cli.registry.table import SamplingDefaults, read_table
 
-
 KNOWN = ", ".join(sorted(read_table().entries))
 
 
