@@ -19,6 +19,9 @@ from g3n_cli.commands import (
     convert,
     debug,
     devices,
+    estimate,
+    local_models,
+    pull,
     quality,
     sessions,
     show,
@@ -50,7 +53,12 @@ app = typer.Typer(
 )
 app.command(help=chat.HELP)(chat.chat)
 app.command(help=transcribe.HELP)(transcribe.transcribe)
+app.command(help=pull.HELP)(pull.pull)
+app.command("list")(local_models.list_models)
 app.command()(show.show)
+app.command("estimate")(estimate.estimate_model)
+app.command()(local_models.verify)
+app.command()(local_models.rm)
 app.command()(devices.devices)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)

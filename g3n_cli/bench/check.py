@@ -7,11 +7,11 @@ from dataclasses import fields
 
 from g3n_cli.bench.case import BenchModel, Case
 from g3n_cli.config import AUTO, EngineSettings
+from g3n_cli.engine.fit import check_fits
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.kv_cache import check_kv_type
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
-from g3n_cli.engine.open import check_memory, count_needed_bytes
 from g3n_cli.engine.products import check_activations
 from g3n_cli.engine.summary import summarize
 from g3n_cli.engine.validate import check_tokenizer, open_model
@@ -65,14 +65,14 @@ def _check_gemma3n(gguf: GgufFile, cases: Iterable[Case]) -> None:
         kernels = load_kernels(settings.kernels)
         check_activations(gguf, hparams, kernels if settings.repack else None, settings.act)
         check_kv_type(hparams, settings.kv)
-        check_memory(count_needed_bytes(gguf, hparams, settings), case.model.name)
+        check_fits(gguf, settings, case.model.name)
 
 
 def _check_other(gguf: GgufFile, model: BenchModel, cases: Iterable[Case]) -> None:
     n_ctx_train = gguf.metadata.get(f"{gguf.architecture}.context_length")
     summary, usual = summarize(gguf), EngineSettings()
-    check_memory(sum(info.n_bytes for info in gguf.tensors.values()), model.name)
     for case in cases:
+        check_fits(gguf, case.settings, model.name)
         if isinstance(n_ctx_train, int):
             _check_context(case, n_ctx_train)
         for field in fields(usual):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from g3n_cli.chat.conversation import Conversation, Question, Reply, Turn
 from g3n_cli.chat.media import Layout, MediaStore, OnEncode
@@ -30,12 +31,13 @@ class Session(Conversation):
         stop: Texts that end an answer.
         grammar: GBNF that answers follow, or None.
         media: Encodes pictures and sounds; without it they are refused. The caller closes it.
+        template: Jinja source to use instead of the model's own, or None.
     """
 
     engine: Engine
     options: AnswerOptions
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one conversation has these inputs
         self,
         engine: Engine,
         options: AnswerOptions,
@@ -43,13 +45,15 @@ class Session(Conversation):
         stop: Sequence[str] = (),
         grammar: str | None = None,
         media: MediaStore | None = None,
+        template: str | None = None,
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
         self._grammar = grammar
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
-        self._template = ChatTemplate(engine.info, engine.tokenizer)
+        info = engine.info if template is None else replace(engine.info, chat_template=template)
+        self._template = ChatTemplate(info, engine.tokenizer)
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from g3n_cli.bench.choices import Content, Format, Preset
+from g3n_cli.commands.complete import complete_model
 
 ModelsOption: TypeAlias = Annotated[
     list[str] | None,
@@ -16,6 +17,7 @@ ModelsOption: TypeAlias = Annotated[
         "-m",
         metavar="NAME",
         show_default="$G3N_MODEL, else the bundled model",
+        autocompletion=complete_model,
         help="A model's name, or the path of a GGUF file; may be given several times.",
     ),
 ]

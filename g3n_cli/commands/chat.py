@@ -27,6 +27,7 @@ from g3n_cli.commands.media_options import (
     count_most_frames,
     find_encoders,
 )
+from g3n_cli.commands.model_defaults import apply_defaults
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -305,6 +306,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
+    settings = apply_defaults(settings, spec.defaults, context)
     projector = find_encoders(
         spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)
     )
@@ -314,12 +316,13 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     load_s = time.perf_counter() - started
     store = MediaStore(engine.info, projector.open, pads_audio=audio_pad != "none")
     try:
-        chosen_seed = secrets.randbits(32) if seed is None else seed
-        options = AnswerOptions(chosen_seed, **{**recommended(spec), **given})
-        auto = AutoSize(engine, min_tps) if size == AUTO else None
+        options = AnswerOptions(
+            secrets.randbits(32) if seed is None else seed, **{**recommended(spec), **given}
+        )
+        auto = AutoSize(engine, min_tps) if settings.size == AUTO else None
         if auto and engine.sizes:
             terminal.note(auto.choose())
-        local = Session(engine, options, system, stop or (), rules, store)
+        local = Session(engine, options, system, stop or (), rules, store, spec.template)
         with saving.record(local, terminal):
             talk(
                 local,

@@ -7,6 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from g3n_cli.commands.complete import complete_device, complete_model, complete_size
 from g3n_cli.config import ActType, KernelsName, KvType, PleMode, PrefillMode
 
 ENGINE = "Engine"
@@ -80,6 +81,7 @@ SizeOption: TypeAlias = Annotated[
         "--size",
         metavar="SIZE",
         envvar="G3N_SIZE",
+        autocompletion=complete_size,
         help="Which of the models nested in a Gemma 3n: full, auto (the largest that fits), a name "
         "that /size lists, a share of its parameters (70%), their number (3b), or widths by layer "
         "(8192*20,-*5,8192*10).",
@@ -91,6 +93,7 @@ PrefillSizeOption: TypeAlias = Annotated[
         "--prefill-size",
         metavar="SIZE",
         envvar="G3N_PREFILL_SIZE",
+        autocompletion=complete_size,
         show_default="that of --size",
         help="Which of them reads prompts.",
     ),
@@ -120,7 +123,8 @@ ModelOption: TypeAlias = Annotated[
         metavar="NAME",
         envvar="G3N_MODEL",
         show_default="the bundled model",
-        help="A model's name, or the path of a GGUF file.",
+        autocompletion=complete_model,
+        help="A model's name (g3n list), hf:OWNER/REPOSITORY:FILE, or the path of a GGUF file.",
     ),
 ]
 DeviceOption: TypeAlias = Annotated[
@@ -129,6 +133,7 @@ DeviceOption: TypeAlias = Annotated[
         "--device",
         metavar="NAME",
         envvar="G3N_DEVICE",
+        autocompletion=complete_device,
         help="Where the model runs: cpu, or the address of an OpenAI-compatible server, such as "
         "http://127.0.0.1:8080/v1. All that is said is sent there; -m names one of its models "
         "(else its first), the environment variable G3N_API_KEY holds its key.",

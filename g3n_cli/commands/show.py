@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from g3n_cli.commands.complete import complete_model
 from g3n_cli.config import count_physical_cores
 from g3n_cli.ui.text import align, escape_json, make_visible
 
@@ -17,12 +18,30 @@ if TYPE_CHECKING:
     from g3n_cli.engine.api import SizeInfo
     from g3n_cli.engine.gguf import GgufFile
     from g3n_cli.engine.summary import Gemma3nUse, Summary
+    from g3n_cli.registry.models import ModelSpec
 
 Row = tuple[str, str]
 
+_LABELS = {
+    "description": "Model",
+    "path": "Path",
+    "place": "Place",
+    "repo": "Repository",
+    "sha256": "sha256",
+    "licence": "Licence",
+    "licence_url": "Terms",
+    "projector": "Projector",
+}
+
 
 def show(
-    model: Annotated[str, typer.Argument(help="Name of a model, or path of a GGUF file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a model, reference as g3n list shows it, or path of a GGUF file.",
+            autocompletion=complete_model,
+        ),
+    ],
     as_json: Annotated[  # noqa: FBT002 - typer passes it by name
         bool, typer.Option("--json", help="Write JSON, sizes in bytes.")
     ] = False,
@@ -32,7 +51,8 @@ def show(
     from g3n_cli.engine.summary import summarize
     from g3n_cli.registry.models import resolve
 
-    gguf = GgufFile.open(resolve(model).path)
+    spec = resolve(model)
+    gguf = GgufFile.open(spec.path)
     summary, sizes = summarize(gguf), _find_sizes(gguf)
     speeds = _estimate_speeds(sizes)
     if as_json:
@@ -42,11 +62,35 @@ def show(
                 {**dataclasses.asdict(size), "estimated_decode_tps": speed} for size, speed in pairs
             ]
         }
-        text = escape_json(json.dumps(dataclasses.asdict(summary) | listed, indent=2))
+        found = {"source": _describe_source(spec)} | dataclasses.asdict(summary) | listed
+        text = escape_json(json.dumps(found, indent=2))
     else:
-        sections = (*_sections(summary), list(_describe_sizes(sizes, speeds)))
+        source = [(_LABELS[key], _show_line(str(value))) for key, value in _known(spec)]
+        sections = (source, *_sections(summary), list(_describe_sizes(sizes, speeds)))
         text = "\n\n".join(align(rows) for rows in sections if rows)
     sys.stdout.write(text + "\n")
+
+
+def _describe_source(spec: ModelSpec) -> dict[str, object]:
+    """Where the file is, where it is from and under what licence; None where that is not known."""
+    from g3n_cli.registry.table import HubFile
+
+    entry, held = spec.entry, spec.held
+    hub = entry.source if entry and isinstance(entry.source, HubFile) else None
+    return {
+        "description": spec.description or None,
+        "path": str(spec.path),
+        "place": held.place if held else None,
+        "repo": hub.repo if hub else held.repo if held else None,
+        "sha256": held.sha256 if held else None,
+        "licence": entry.licence or None if entry else None,
+        "licence_url": entry.licence_url or None if entry else None,
+        "projector": str(spec.projector) if spec.projector else None,
+    }
+
+
+def _known(spec: ModelSpec) -> Iterator[tuple[str, object]]:
+    return ((key, value) for key, value in _describe_source(spec).items() if value is not None)
 
 
 def _find_sizes(gguf: GgufFile) -> tuple[SizeInfo, ...]:

@@ -9,13 +9,13 @@ import psutil
 
 from g3n_cli.config import AUTO, EngineSettings
 from g3n_cli.engine.api import Engine
+from g3n_cli.engine.fit import check_fits
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
-from g3n_cli.engine.matformer import FULL, SizeResolver, find_width_multiple
+from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.runner import Gemma3nEngine
 from g3n_cli.engine.summary import PLE_TENSOR, compute_kv_bytes
 from g3n_cli.engine.validate import check_tokenizer, open_model
-from g3n_cli.errors import DoesNotFitError
 
 RESERVE_BYTES = 400_000_000
 """What ``auto`` leaves free beside weights and K/V: for compute buffers and for other programs."""
@@ -34,21 +34,13 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
         hparams = HParams.from_gguf(gguf)
         if settings.size == AUTO:
             settings = replace(settings, size=find_fitting_size(gguf, hparams, settings))
-        check_memory(count_needed_bytes(gguf, hparams, settings), path.name)
+        check_fits(gguf, settings, path.name)
         return Gemma3nEngine(gguf, hparams, name, settings)
-    check_memory(sum(info.n_bytes for info in gguf.tensors.values()), path.name)
+    check_fits(gguf, settings, path.name)
     from g3n_cli.engine.llama import LlamaEngine  # of no use to Gemma 3n
 
     check_tokenizer(gguf)
     return LlamaEngine(path, name, settings)
-
-
-def count_needed_bytes(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> int:
-    """RAM that the weights of a Gemma 3n take while it runs."""
-    resolver = _make_resolver(gguf, hparams, settings)
-    size = resolver.resolve(FULL if settings.keep_resident else settings.size)
-    n_bytes = resolver.count_bytes(size.widths)
-    return n_bytes + (gguf.tensors[PLE_TENSOR].n_bytes if settings.ple == "ram" else 0)
 
 
 def find_fitting_size(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> str:
@@ -63,17 +55,3 @@ def find_fitting_size(gguf: GgufFile, hparams: HParams, settings: EngineSettings
 def _make_resolver(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> SizeResolver:
     multiple = find_width_multiple(gguf, repack=settings.repack)
     return SizeResolver(gguf, hparams, settings.named_sizes, multiple)
-
-
-def check_memory(n_bytes: int, what: str) -> None:
-    """Refuse what does not fit into the memory that is free now.
-
-    Raises:
-        DoesNotFitError: it does not.
-    """
-    available = psutil.virtual_memory().available
-    if n_bytes > available:
-        raise DoesNotFitError(
-            f"{what} needs {n_bytes / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free",
-            "close other programs or choose a smaller model",
-        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import mmap
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,20 @@ from typing import BinaryIO
 import numpy as np
 
 from g3n_cli.config import EngineSettings, Widths
+from g3n_cli.engine.extents import (
+    DOWN,
+    NOTHING,
+    Extents,
+    extents_of,
+    find_sparse,
+    find_used,
+    part_of,
+)
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.hparams import HParams
-from g3n_cli.engine.matformer import SPARSE_FROM
+from g3n_cli.engine.pages import count_page_bytes
 from g3n_cli.engine.pieces import N_PIECES, Columns, Pieces
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import (
@@ -38,8 +46,6 @@ _CHUNK, _PART = 1 << 21, 32 << 20
 _NOT_REPACKED = ("token_embd", "per_layer", "altup")
 """Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
 
-_DOWN = "ffn_down"
-_NOTHING = (0, 0)
 
 Job = Callable[[], None]
 """Loads a part of a tensor."""
@@ -99,7 +105,7 @@ class Weights:
         matrices = [info for info in infos if settings.repack and len(info.ne) > 1]
         known = find_own(infos, hparams, kernels)
         # Only quantized activations can meet single rows.
-        sparse = _find_sparse(hparams) if settings.act != "f32" else frozenset()
+        sparse = find_sparse(hparams) if settings.act != "f32" else frozenset()
         rows = {info for info in known if info.name in sparse and info.type != GgmlType.F16}
         in_panels = [info for info in known if info not in rows]
         repacked = _choose_repackable(info for info in matrices if info not in set(known))
@@ -111,7 +117,7 @@ class Weights:
         self._panels = frozenset(self._tensors[info.name].ptr for info in in_panels)
         self._rows = frozenset(self._tensors[info.name].ptr for info in rows)
         self._buffers: list[Buffer] = []
-        down = {info: self._new_pieces(info) for info in repacked if _part_of(info) == _DOWN}
+        down = {info: self._new_pieces(info) for info in repacked if part_of(info) == DOWN}
         self._reserve(map(self._with_size, copied), None)
         self._reserve(map(self._with_size, in_panels), None)
         whole = (self._with_size(info) for info in repacked if info not in down)
@@ -133,7 +139,7 @@ class Weights:
             info.name: Pieces(info, tensors, self._tensors[info.name])
             for info, tensors in down.items()
         }
-        self._loaded = dict.fromkeys(infos, _NOTHING)
+        self._loaded = dict.fromkeys(infos, NOTHING)
         self._held: Widths | None = None  # whose weights are there; None amid a change
 
     def __getitem__(self, name: str) -> Tensor:
@@ -150,7 +156,7 @@ class Weights:
 
     def down(self, layer: int, width: int) -> list[Columns]:
         """The first ``width`` columns of ``ffn_down`` of a layer, side by side."""
-        name = f"blk.{layer}.{_DOWN}.weight"
+        name = f"blk.{layer}.{DOWN}.weight"
         pieces = self._pieces.get(name)
         return pieces.columns(width) if pieces else [(self._tensors[name], 0, width)]
 
@@ -170,6 +176,24 @@ class Weights:
         """Where what has been copied out of the file lies."""
         return [(buffer.base, buffer.size) for buffer in self._copies]
 
+    def count_bytes(self, widths: Widths) -> tuple[int, int]:
+        """Bytes that a nested model has in memory: of copies, and of the mapped file."""
+        copied = mapped = 0
+        panels: list[tuple[int, int]] = []
+        for info in self._loaded:
+            held = self._find_held(info, widths)
+            if info in self._in_panels:
+                panels += self._find_ranges(info, held)
+            elif info.name in self._pieces:
+                copied += info.n_bytes * held[1] // info.ne[0]
+                mapped += info.n_bytes * (find_used(info, widths)[1] > held[1])
+            elif held != NOTHING and info in self._copied | self._repacked:
+                copied += info.n_bytes
+            elif info not in self._copied:
+                # What lies in the file between columns that are used comes with them.
+                mapped += info.n_bytes * held[0] // extents_of(info)[0]
+        return copied + count_page_bytes(panels), mapped
+
     def resize(self, widths: Widths, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Have in memory what the nested model of these widths uses, and nothing else.
 
@@ -186,9 +210,7 @@ class Weights:
         jobs: list[tuple[int, Job]] = []
         aims: dict[TensorInfo, Extents] = {}
         for info, before in self._loaded.items():
-            after = _extents(info) if self._settings.keep_resident else _find_used(info, widths)
-            if pieces := self._pieces.get(info.name):
-                after = after[0], pieces.count_whole(after[1])
+            after = self._find_held(info, widths)
             if after != before:
                 self._release(info, before, after)
                 jobs += self._plan_loading(info, before, after)
@@ -216,6 +238,25 @@ class Weights:
         self._file.close()
 
     # ------------------------------------------------------------------------------------- memory
+
+    def _find_held(self, info: TensorInfo, widths: Widths) -> Extents:
+        """What of a tensor is to be in memory, the mapped file apart."""
+        held = extents_of(info) if self._settings.keep_resident else find_used(info, widths)
+        if pieces := self._pieces.get(info.name):
+            return held[0], pieces.count_whole(held[1])
+        return held
+
+    def _find_ranges(self, info: TensorInfo, held: Extents) -> Iterator[tuple[int, int]]:
+        """Addresses of a matrix in panels that hold these rows and columns."""
+        tensor = self._tensors[info.name]
+        start, row = tensor.struct.data or 0, tensor.nb[1]
+        if held[1] == extents_of(info)[1]:
+            yield start, start + held[0] * row
+            return
+        assert self.kernels
+        for first, last in self.kernels.find_columns(info.type, info.ne[0], 0, held[1]):
+            for at in range(start, start + held[0] * row, PANEL * row):
+                yield at + first, at + last
 
     def _with_size(self, info: TensorInfo) -> tuple[Tensor, int]:
         return self._tensors[info.name], info.n_bytes
@@ -263,14 +304,14 @@ class Weights:
         """Bytes and jobs that bring into memory what is in ``after`` and not in ``before``."""
         if after[0] <= before[0] and after[1] <= before[1]:
             return
-        row, fd = info.n_bytes // _extents(info)[0], self._file.fileno()
+        row, fd = info.n_bytes // extents_of(info)[0], self._file.fileno()
         if pieces := self._pieces.get(info.name):
             columns = before[1], after[1]
             yield info.n_bytes, partial(pieces.fill, fd, self._path, *columns)
         elif info in self._repacked:
             yield info.n_bytes, partial(self._fill, info, after)
         elif info in self._copied:
-            if before == _NOTHING:
+            if before == NOTHING:
                 yield info.n_bytes, partial(self._read, info)
         elif info in self._in_panels:
             # Either rows are added, or columns to rows that are there.
@@ -283,7 +324,7 @@ class Weights:
 
     def _touch(self, info: TensorInfo, first: int, last: int) -> None:
         """Map the pages of rows now, not one by one while the first token is computed."""
-        row = info.n_bytes // _extents(info)[0]
+        row = info.n_bytes // extents_of(info)[0]
         start, end = info.offset + first * row, info.offset + last * row
         page = start // mmap.PAGESIZE * mmap.PAGESIZE
         with contextlib.suppress(OSError):  # Linux before 5.14 cannot
@@ -294,7 +335,7 @@ class Weights:
         values = np.empty(info.n_bytes, np.uint8)
         read_exactly(self._file.fileno(), values.data, info.offset, self._path)
         write_tensor(self._tensors[info.name], values)
-        self._release(info, _extents(info), used)
+        self._release(info, extents_of(info), used)
 
     def _read(self, info: TensorInfo) -> None:
         """Read a tensor that stays as it is."""
@@ -313,42 +354,6 @@ class Weights:
             rows = values[: count * row].data
             read_exactly(self._file.fileno(), rows, info.offset + start * row, self._path)
             kernels.pack(info.type, to + start * row, rows, count, info.ne[0], columns)
-
-
-Extents = tuple[int, int]
-"""Rows and columns of a tensor that are in memory, from the first on."""
-
-
-def _extents(info: TensorInfo) -> Extents:
-    return math.prod(info.ne[1:]), info.ne[0]
-
-
-def _find_used(info: TensorInfo, widths: Widths) -> Extents:
-    """Rows and columns that a nested model uses."""
-    if not info.name.startswith("blk."):
-        return _extents(info)
-    width = widths[int(info.name.split(".")[1])]
-    n_rows, n_columns = _extents(info)
-    match _part_of(info):
-        case _ if width == 0:
-            return _NOTHING
-        case "ffn_gate" | "ffn_up":
-            return min(width, n_rows), n_columns
-        case "ffn_down":
-            return n_rows, min(width, n_columns)
-        case _:
-            return n_rows, n_columns
-
-
-def _part_of(info: TensorInfo) -> str:
-    """``ffn_down`` of ``blk.3.ffn_down.weight``."""
-    return info.name.removesuffix(".weight").rpartition(".")[2]
-
-
-def _find_sparse(hparams: HParams) -> frozenset[str]:
-    """Matrices of which a token uses few rows, as most of its gates are cut off."""
-    layers = (i for i, z in enumerate(hparams.sparsity) if z is not None and z >= SPARSE_FROM)
-    return frozenset(f"blk.{layer}.ffn_up.weight" for layer in layers)
 
 
 def _split(first: int, last: int, row_bytes: int) -> Iterator[tuple[int, int]]:

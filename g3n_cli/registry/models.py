@@ -1,31 +1,34 @@
-"""Models by name: what ``models.toml`` says about them, and where their files are."""
+"""Models by name: which file a name, a reference or a path stands for."""
 
 from __future__ import annotations
 
 import difflib
 import importlib.util
 import os
-import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-from g3n_cli.config import NamedSize, parse_widths
+from g3n_cli.config import NamedSize
 from g3n_cli.errors import ModelError
+from g3n_cli.registry import places
+from g3n_cli.registry.places import Held
+from g3n_cli.registry.table import (
+    HUB_PREFIX,
+    NO_DEFAULTS,
+    NO_SAMPLING,
+    EngineDefaults,
+    Entry,
+    HubFile,
+    LocalFile,
+    PackagedFile,
+    SamplingDefaults,
+    parse_hub_ref,
+    read_table,
+)
 
 DEFAULT_MODEL = "g3n-mini"
-_SIZES = "size"
-
-
-@dataclass(frozen=True)
-class SamplingDefaults:
-    """How a model's authors recommend to sample; None where they don't say."""
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
+_PREFIXES = ("llama.cpp:", "lmstudio:", "ollama:")
 
 
 @dataclass(frozen=True)
@@ -39,129 +42,117 @@ class ModelSpec:
         description: One line, empty for a file without an entry.
         sampling: Its authors' recommendation.
         notice: What a conversation says before it begins.
-        projector: Where its encoders would be, beside what is found without that.
+        defaults: Settings where no flag says other.
+        template: Jinja source to use instead of the file's own.
+        projector: File for images and sound, if it is known and here.
+        entry: What ``models.toml`` says; None for a file without an entry.
+        held: Who holds the file; None for a path, and for files in packages.
     """
 
     name: str
     path: Path
     aliases: tuple[str, ...] = ()
     description: str = ""
-    sampling: SamplingDefaults = SamplingDefaults()
+    sampling: SamplingDefaults = NO_SAMPLING
     notice: str = ""
+    defaults: EngineDefaults = NO_DEFAULTS
+    template: str | None = None
     projector: Path | None = None
-
-
-@dataclass(frozen=True)
-class PackagedFile:
-    """A file inside a wheel.
-
-    Attributes:
-        package: Import name of the package it lies in; never imported.
-        file: Its path there.
-        pip: Command that installs the wheel.
-    """
-
-    package: str
-    file: str
-    pip: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model of ``models.toml``, whether its file is here or not."""
-
-    name: str
-    aliases: tuple[str, ...]
-    description: str
-    source: PackagedFile
-    sampling: SamplingDefaults
-    notice: str
-
-
-def read_entries() -> dict[str, Entry]:
-    """All entries of ``models.toml`` by name."""
-    tables = _read_models_toml()
-    return {
-        name: Entry(
-            name=name,
-            aliases=tuple(table["aliases"]),
-            description=table["description"],
-            source=PackagedFile(table["package"], table["file"], table["pip"]),
-            sampling=SamplingDefaults(**table.get("sampling", {})),
-            notice=table.get("notice", ""),
-        )
-        for name, table in tables.items()
-        if name != _SIZES
-    }
+    entry: Entry | None = None
+    held: Held | None = None
 
 
 def read_sizes() -> tuple[NamedSize, ...]:
-    """The sizes that ``models.toml`` lists."""
-    sizes = []
-    for table in _read_models_toml()[_SIZES]:
-        widths = parse_widths(table["widths"])
-        assert widths is not None
-        assert len(widths) == table["n_layer"]
-        aliases = tuple(table.get("aliases", ()))
-        sizes.append(NamedSize(table["name"], aliases, table["n_layer"], table["n_ff"], widths))
-    return tuple(sizes)
+    """The named sizes of nested models."""
+    return read_table().sizes
 
 
 def resolve(model: str | None) -> ModelSpec:
-    """The model that a name, an alias or a path stands for; None stands for the default.
+    """The model that a name, a reference or a path stands for; None stands for the default.
 
-    A known name wins over a file called the same; write ``./name`` for the file.
+    A known name wins over a file called the same; write ``./name`` for the file. A reference is
+    ``hf:OWNER/REPOSITORY:FILE``, or what ``g3n list`` shows for other programs' files.
 
     Raises:
-        ModelError: there is no such model, or its file is not installed.
+        ModelError: there is no such model, or its file is not here.
+        UsageError: a reference that is none, or a ``models.toml`` that is wrong.
     """
-    entries = read_entries()
-    names = {alias: entry for entry in entries.values() for alias in (entry.name, *entry.aliases)}
+    names = read_table().names
     wanted = DEFAULT_MODEL if model is None else model
     if (entry := names.get(wanted.lower())) is not None:
-        return ModelSpec(
-            name=entry.name,
-            path=locate(entry),
-            aliases=entry.aliases,
-            description=entry.description,
-            sampling=entry.sampling,
-            notice=entry.notice,
-        )
+        return _open_entry(entry)
+    if wanted.startswith(HUB_PREFIX):
+        file = parse_hub_ref(wanted)
+        if held := places.find_hub_file(file.repo, file.file):
+            return ModelSpec(Path(file.file).stem, held.path, held=held)
+        raise _is_not_here(wanted, wanted, None)
+    if wanted.startswith(_PREFIXES):
+        for held in places.find_held():
+            if wanted in (held.ref, f"{held.ref.removesuffix(':latest')}"):
+                return ModelSpec(wanted.partition(":")[2], held.path, held=held)
     path = Path(os.path.expanduser(wanted))
     # Of os.path, since these also take text that cannot be a path at all.
     if os.path.isfile(path):
         return ModelSpec(path.stem, path)
     if os.path.exists(path):
         raise ModelError(f"{wanted!r} is not a file")
-    raise ModelError(f"no model or file is called {wanted!r}", _suggest(wanted, names, entries))
+    raise ModelError(f"no model or file is called {wanted!r}", _suggest(wanted, names))
 
 
-def locate(entry: Entry) -> Path:
-    """The GGUF file of an entry.
-
-    Raises:
-        ModelError: it is not installed.
-    """
+def find_file(entry: Entry, held: Iterable[Held] | None = None) -> tuple[Path | None, Held | None]:
+    """Where the file of an entry is, and who holds it; neither if it is not here."""
     source = entry.source
+    if isinstance(source, HubFile):
+        found = places.find_hub_file(source.repo, source.file, held)
+        return (found.path, found) if found else (None, None)
+    path = source.path if isinstance(source, LocalFile) else _find_packaged(source)
+    return (path if path is not None and path.is_file() else None), None
+
+
+def _open_entry(entry: Entry) -> ModelSpec:
+    path, held = find_file(entry)
+    if path is None:
+        raise _refuse_missing(entry)
+    projector = entry.projector
+    images = places.find_hub_file(projector.repo, projector.file) if projector else None
+    return ModelSpec(
+        name=entry.name,
+        path=path,
+        aliases=entry.aliases,
+        description=entry.description,
+        sampling=entry.sampling,
+        notice=entry.notice,
+        defaults=entry.defaults,
+        template=entry.template,
+        projector=images.path if images else None,
+        entry=entry,
+        held=held,
+    )
+
+
+def _find_packaged(source: PackagedFile) -> Path | None:
     spec = importlib.util.find_spec(source.package)
-    if spec is not None and spec.origin is not None:
-        path = Path(spec.origin).parent / source.file
-        if path.is_file():
-            return path
-    raise ModelError(f"the model {entry.name} is not installed", f"install it: {source.pip}")
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / source.file
 
 
-def _suggest(wanted: str, names: dict[str, Entry], entries: dict[str, Entry]) -> str:
+def _refuse_missing(entry: Entry) -> ModelError:
+    source = entry.source
+    if isinstance(source, PackagedFile):
+        return ModelError(f"the model {entry.name} is not installed", f"install it: {source.pip}")
+    if isinstance(source, LocalFile):
+        return ModelError(f"the file of {entry.name} is gone: {source.path}")
+    return _is_not_here(entry.name, entry.name, source.n_bytes)
+
+
+def _is_not_here(name: str, ref: str, n_bytes: int | None) -> ModelError:
+    """One line that says how to get it."""
+    size = f" ({n_bytes / 1e9:.2f} GB)" if n_bytes else ""
+    return ModelError(f"{name} is not on this machine; fetch it{size} with: g3n pull {ref}")
+
+
+def _suggest(wanted: str, names: dict[str, Entry]) -> str:
     close = difflib.get_close_matches(wanted.lower(), names, n=1)
-    known = "known models: " + ", ".join(sorted(entries))
+    known = "known models: " + ", ".join(sorted({entry.name for entry in names.values()}))
     return f"did you mean {close[0]}? {known}" if close else known
-
-
-def _read_models_toml() -> dict[str, Any]:
-    return tomllib.loads(_find_models_toml().read_text("utf-8"))
-
-
-def _find_models_toml() -> Path:
-    """Inside the installed package, or at the top of a checkout."""
-    packaged = Path(str(resources.files("g3n_cli"))) / "models.toml"
-    return packaged if packaged.is_file() else packaged.parent.parent / "models.toml"

@@ -5,8 +5,11 @@ import sys
 import pytest
 
 from g3n_cli.errors import ModelError
-from g3n_cli.registry import models
-from g3n_cli.registry.models import SamplingDefaults, read_entries, read_sizes, resolve
+from g3n_cli.registry import table
+from g3n_cli.registry.models import read_sizes, resolve
+from g3n_cli.registry.table import SamplingDefaults, read_table
+
+KNOWN = ", ".join(sorted(read_table().entries))
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def test_no_name_is_the_model_that_comes_with_g3n():
     spec = resolve(None)
     assert spec.name == "g3n-mini"
     assert spec.path.read_bytes()[:4] == b"GGUF"
-    assert "g3n chat -m" in spec.notice
+    assert "g3n pull gemma-3n-e2b" in spec.notice
 
 
 @pytest.mark.parametrize("name", ["smollm2", "SmolLM2", "smollm2-135m-instruct"])
@@ -56,13 +59,13 @@ def test_known_name_wins_over_a_file_called_the_same(gguf):
 def test_unknown_name_lists_the_known_ones_and_suggests_the_nearest():
     with pytest.raises(ModelError, match="'smolm2'") as caught:
         resolve("smolm2")
-    assert caught.value.hint == "did you mean smollm2? known models: g3n-mini, smollm2"
+    assert caught.value.hint == f"did you mean smollm2? known models: {KNOWN}"
 
 
 def test_name_unlike_any_other_gets_no_suggestion():
     with pytest.raises(ModelError) as caught:
         resolve("/no/such/file.gguf")
-    assert caught.value.hint == "known models: g3n-mini, smollm2"
+    assert caught.value.hint == f"known models: {KNOWN}"
 
 
 def test_folder_is_refused(tmp_path):
@@ -82,14 +85,14 @@ def test_missing_wheel_is_named_with_the_command_that_installs_it(tmp_path, monk
         '[big]\naliases = []\ndescription = "Big"\npackage = "no_such_wheel"\n'
         'pip = "pip install no-such-wheel"\nfile = "big.gguf"\n'
     )
-    monkeypatch.setattr(models, "_find_models_toml", lambda: path)
+    monkeypatch.setattr(table, "_find_models_toml", lambda: path)
     with pytest.raises(ModelError, match="the model big is not installed") as caught:
         resolve("big")
     assert caught.value.hint == "install it: pip install no-such-wheel"
 
 
 def test_names_and_aliases_are_lower_case_and_belong_to_one_model():
-    entries = read_entries().values()
+    entries = read_table().entries.values()
     names = [name for entry in entries for name in (entry.name, *entry.aliases)]
     assert len(names) == len(set(names))
     assert all(name == name.lower() for name in names)

@@ -1,0 +1,54 @@
+"""What a shell's Tab offers for values of options: nothing heavy is imported, nothing fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+
+from g3n_cli.errors import G3nError
+
+
+def complete_model(incomplete: str) -> list[tuple[str, str]]:
+    """Names of models, those that are here first, and references to what other programs hold.
+
+    Paths are left to the shell, which completes them where nothing is offered.
+    """
+    try:
+        return [pair for pair in _list_models() if pair[0].startswith(incomplete)]
+    except G3nError:  # a models.toml that is wrong is told by the command itself
+        return []
+
+
+def complete_size(context: typer.Context, incomplete: str) -> list[str]:
+    """Sizes that the model of ``-m`` offers, as far as ``models.toml`` tells; else all names."""
+    from g3n_cli.registry.table import read_table
+
+    try:
+        table = read_table()
+    except G3nError:
+        return []
+    model = context.params.get("model")
+    entry = table.names.get(model.lower()) if isinstance(model, str) else None
+    shape = (entry.n_layer, entry.n_ff) if entry and entry.n_layer else None
+    names = ["full", "auto"]
+    names += [s.name for s in table.sizes if shape is None or (s.n_layer, s.n_ff) == shape]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def complete_device(incomplete: str) -> list[str]:
+    """Devices that models run on, and where an address begins."""
+    return [name for name in ("cpu", "http://") if name.startswith(incomplete)]
+
+
+def _list_models() -> Iterator[tuple[str, str]]:
+    from g3n_cli.registry.models import find_file
+    from g3n_cli.registry.places import find_held
+    from g3n_cli.registry.table import read_table
+
+    held = [each for each in find_held() if not each.is_projector]
+    found = [(entry, find_file(entry, held)) for entry in read_table().entries.values()]
+    known = {file[1].path for _, file in found if file[1]}
+    for entry, (path, _) in sorted(found, key=lambda pair: pair[1][0] is None):
+        yield entry.name, entry.description if path else f"{entry.description} (not fetched)"
+    yield from ((each.ref, each.place) for each in held if each.path not in known)
