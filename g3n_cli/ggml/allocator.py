@@ -10,9 +10,15 @@ from g3n_cli.ggml.library import load
 
 
 class GraphAllocator(Managed):
-    """One buffer for graphs that run one after another, grown as needed."""
+    """One buffer for graphs that run one after another, grown as needed.
 
-    def __init__(self, backend: CpuBackend) -> None:
+    Args:
+        backend: Where they run.
+        hint: What to tell a person when there is no memory for it.
+    """
+
+    def __init__(self, backend: CpuBackend, hint: str | None = None) -> None:
+        self._hint = hint
         self._ptr = load().gallocr_new(backend.buffer_type)
 
     @property
@@ -28,7 +34,7 @@ class GraphAllocator(Managed):
         """
         before = self.size
         if not load().gallocr_alloc_graph(self.ptr, graph.ptr):
-            raise DoesNotFitError("not enough memory for the compute buffer")
+            raise DoesNotFitError("not enough memory for the compute buffer", self._hint)
         return self.size != before
 
     def _free(self, ptr: int) -> None:

@@ -1,0 +1,1 @@
+"""Files of other senses: from their bytes to arrays or text."""
