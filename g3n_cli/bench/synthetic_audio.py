@@ -107,7 +107,7 @@ def _list_block_sizes(shape: AudioShape) -> dict[str, tuple[int, ...]]:
     n_embd, n_ff = shape.n_embd, shape.n_ff
     norms = ("ln1", "ln2", "conv_norm", "norm_conv", "layer_pre_norm")
     sizes: dict[str, tuple[int, ...]] = {
-        **{name: (n_embd,) for name in norms},
+        **dict.fromkeys(norms, (n_embd,)),
         **{f"attn_{name}": (n_embd, n_embd) for name in ("q", "k", "v", "out")},
         "linear_pos": (n_embd, n_embd),
         "per_dim_scale": (n_embd // shape.n_head,),

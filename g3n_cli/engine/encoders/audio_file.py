@@ -108,9 +108,7 @@ def _find_conv(mmproj: Mmproj, index: int, n_in: int) -> TensorInfo:
     info = mmproj.find(f"a.conv1d.{index}.weight", f"a.conv2d.{index}.weight")
     if len(info.ne) != 4 or info.ne[:3] != (3, 3, n_in):
         wanted = f"(3, 3, {n_in}, channels)"
-        raise ModelError(
-            f"{mmproj.path}: tensor {info.name} has the shape {info.ne}, not {wanted}"
-        )
+        raise ModelError(f"{mmproj.path}: tensor {info.name} has the shape {info.ne}, not {wanted}")
     return info
 
 

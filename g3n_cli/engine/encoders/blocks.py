@@ -166,7 +166,9 @@ class Blocks:
 
 
 def _count_bytes(source: BlockSource) -> int:
-    sizes = [row_bytes(_kind_of(info), info.ne[0]) * info.ne[1] for info in source.matrices.values()]
+    sizes = [
+        row_bytes(_kind_of(info), info.ne[0]) * info.ne[1] for info in source.matrices.values()
+    ]
     sizes += [array.nbytes for array in source.values.values()]
     return sum(map(_aligned, sizes))
 
