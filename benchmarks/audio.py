@@ -6,8 +6,8 @@ Run from the root of the repository, on an idle machine:
     python -m benchmarks.audio --seconds 10 --sides q8_0,f16
 
 The encoder has the released shape and random weights. Each side runs in processes of its own, in
-turns; torch is left out where it or transformers is not installed. A time is from samples to rows, without opening;
-RTFx is seconds of sound for each second it takes.
+turns; torch is left out where it or transformers is not installed. A time is from samples to rows,
+without opening; RTFx is seconds of sound for each second it takes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def find_file(quant: str) -> Path:
     return path
 
 
-def open_side(side: str, n_threads: int) -> Callable[[Floats], Any]:
+def open_side(side: str, n_threads: int) -> Callable[[Floats], object]:
     """A function from samples to rows."""
     if side == "torch":
         return _open_torch(n_threads)
@@ -58,7 +58,7 @@ def open_side(side: str, n_threads: int) -> Callable[[Floats], Any]:
     return open_audio_encoder(path, n_threads, is_resident=side.endswith(RESIDENT)).encode
 
 
-def _open_torch(n_threads: int) -> Callable[[Floats], Any]:
+def _open_torch(n_threads: int) -> Callable[[Floats], object]:
     import torch
     from transformers import Gemma3nAudioConfig, Gemma3nAudioFeatureExtractor, Gemma3nTextConfig
     from transformers.models.gemma3n import modeling_gemma3n as gemma3n
@@ -70,7 +70,7 @@ def _open_torch(n_threads: int) -> Callable[[Floats], Any]:
     embedder = gemma3n.Gemma3nMultimodalEmbedder(config, text).eval()
     extract = Gemma3nAudioFeatureExtractor()
 
-    def encode(samples: Floats) -> Any:
+    def encode(samples: Floats) -> object:
         features = extract(samples, return_tensors="pt")
         mel, padding = features["input_features"], ~features["input_features_mask"].bool()
         with torch.no_grad():

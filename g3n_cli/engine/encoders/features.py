@@ -37,7 +37,7 @@ def compute_log_mel(samples: Floats) -> Floats:
     padded = np.pad(samples, (0, -samples.size % _PADDED_TO))
     n_frames = max(0, (padded.size - LEAST_SAMPLES) // HOP + 1)
     frames = padded[np.arange(n_frames)[:, None] * HOP + np.arange(_WINDOW)]
-    # Pre-emphasis begins anew in each frame. Its first sample does not count: the window is 0 there.
+    # Pre-emphasis begins anew in each frame. Its first sample meets a window of 0.
     emphasized = frames.copy()
     emphasized[:, 1:] -= _PREEMPHASIS * frames[:, :-1]
     magnitudes = np.abs(np.fft.rfft(emphasized * _make_window(), n=_N_FFT))

@@ -2,7 +2,8 @@
 
 In numpy: 0.2 % of an encoder's multiplications.
 
-Source: transformers ``Gemma3nAudioSubSampleConvProjection`` and ``Gemma3nAudioCumulativeGroupNorm``.
+Source: transformers ``Gemma3nAudioSubSampleConvProjection`` and
+``Gemma3nAudioCumulativeGroupNorm``.
 """
 
 from __future__ import annotations
