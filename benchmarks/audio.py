@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import HERE, ROOT, describe_machine, result_file, write_result
+from benchmarks.report import render_audio
 from g3n_cli.bench.synthetic_audio import make_audio_mmproj
 from g3n_cli.config import count_physical_cores
 from g3n_cli.engine.encoders.api import SAMPLE_RATE
@@ -134,27 +134,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "settings": {"n_threads": options.threads, "repetitions": options.repetitions},
         "cases": [],
     }
-    sys.stdout.write("| audio | side | encode, s (range) | RTFx | peak RSS, MiB |\n")
-    sys.stdout.write("| --- | --- | --- | --- | --- |\n")
     for seconds in options.seconds:
         for side in sides * options.rounds:
             case = measure_apart(side, seconds, options)
             result["cases"].append({"side": side, "seconds": seconds, **case})
             write_result(result, options.out)
-            sys.stdout.write(_render(side, seconds, case))
-            sys.stdout.flush()
+            sys.stderr.write(f"{seconds} s, {side} done\n")
+    sys.stdout.write(render_audio(result))
 
 
 def _has_torch() -> bool:
     return all(find_spec(name) for name in ("torch", "transformers"))
-
-
-def _render(side: str, seconds: int, case: dict[str, Any]) -> str:
-    times, median = case["encode_s"], statistics.median(case["encode_s"])
-    return (
-        f"| {seconds} s | {side} | {median:.2f} ({min(times):.2f} - {max(times):.2f}) |"
-        f" {seconds / median:.1f} | {case['peak_rss_bytes'] / 2**20:.0f} |\n"
-    )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
