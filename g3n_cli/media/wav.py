@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from g3n_cli.errors import InputError
 
+Samples = npt.NDArray[np.float32]
+
 
 def is_wav(path: Path) -> bool:
     """Whether a file begins as a WAV does.
@@ -28,7 +30,7 @@ def is_wav(path: Path) -> bool:
     return head[:4] == b"RIFF" and head[8:] == b"WAVE"
 
 
-def read_wav(path: Path, rate: int, most: int) -> npt.NDArray[np.float32]:
+def read_wav(path: Path, rate: int, most: int) -> Samples:
     """Samples ``[n]`` in [-1, 1) of a PCM file, its channels averaged.
 
     Args:
@@ -45,10 +47,12 @@ def read_wav(path: Path, rate: int, most: int) -> npt.NDArray[np.float32]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (wave.Error, EOFError) as error:
-        raise InputError(f"{path} is no WAV file that can be read: {error or 'cut off'}") from error
+        raise InputError(
+            f"{path} is no WAV file that can be read: {str(error) or 'cut off'}"
+        ) from error
 
 
-def _read(path: Path, file: BinaryIO, rate: int, most: int) -> npt.NDArray[np.float32]:
+def _read(path: Path, file: BinaryIO, rate: int, most: int) -> Samples:
     with wave.open(file) as sound:
         if sound.getframerate() != rate:
             raise InputError(
@@ -60,13 +64,15 @@ def _read(path: Path, file: BinaryIO, rate: int, most: int) -> npt.NDArray[np.fl
         raw = sound.readframes(min(most, sound.getnframes()))
     if width not in (1, 2, 3, 4) or len(raw) % (width * n_channels):
         raise InputError(f"{path} is cut off, or its samples have {8 * width} bits")
-    return _to_float(raw, width).reshape(-1, n_channels).mean(axis=1, dtype=np.float32)
+    samples: Samples = _to_float(raw, width).reshape(-1, n_channels).mean(axis=1, dtype=np.float32)
+    return samples
 
 
-def _to_float(raw: bytes, width: int) -> npt.NDArray[np.float32]:
+def _to_float(raw: bytes, width: int) -> Samples:
     """Samples of ``width`` bytes; those of one byte are unsigned."""
     if width == 1:
-        return (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
+        bytes_ = np.frombuffer(raw, np.uint8).astype(np.float32)
+        return (bytes_ - np.float32(128)) / np.float32(128)
     values = np.zeros((len(raw) // width, 4), np.uint8)
     values[:, 4 - width :] = np.frombuffer(raw, np.uint8).reshape(-1, width)
     return (values.view("<i4")[:, 0] / float(1 << 31)).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -154,7 +155,7 @@ class AudioEncoder:
             if on_progress:
                 on_progress(layer, n_layer)
             # Reading a block is the worker's too: it may not go on once this has been interrupted.
-            x = self._worker.run(lambda x=x, layer=layer: self._run_block(layer, x, mask))
+            x = self._worker.run(partial(self._run_block, layer, x, mask))
         if on_progress:
             on_progress(n_layer, n_layer)
         if not np.isfinite(x).all():
@@ -185,7 +186,8 @@ class AudioEncoder:
 
     def _embed(self, x: Rows, weight: Rows) -> Rows:
         """Source: transformers ``Gemma3nMultimodalEmbedder``."""
-        return _rms_norm((_rms_norm(x) * weight) @ self._projection.T)
+        projected = np.matmul(_rms_norm(x) * weight, self._projection.T, dtype=np.float32)
+        return _rms_norm(projected)
 
     def _run_block(self, layer: int, x: Rows, mask: Rows) -> Rows:
         """``[n, n_embd]`` to the same; of the last block only the steps that are kept."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -144,7 +145,7 @@ class Blocks:
         )
 
     def _read(self, info: TensorInfo, tensor: Tensor, *, is_packed: bool) -> None:
-        kind, k, path = _kind_of(info), info.ne[0], self._file.name
+        kind, k, path = _kind_of(info), info.ne[0], Path(self._file.name)
         if kind == info.type and not is_packed:
             read_exactly(self._file.fileno(), memory_of(tensor), info.offset, path)
             return

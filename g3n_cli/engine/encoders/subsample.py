@@ -75,5 +75,5 @@ def _normalize(x: Floats) -> Floats:
     counts = x[0].size * np.arange(1, len(x) + 1, dtype=np.float32)[:, None, None]
     centred = x - np.cumsum(x.sum(axis=(1, 2), keepdims=True), axis=0) / counts
     squares = np.einsum("tfc,tfc->t", centred, centred)[:, None, None]
-    centred /= np.sqrt(np.cumsum(squares, axis=0) / counts + _GROUP_NORM_EPS)
-    return centred
+    normed: Floats = centred / np.sqrt(np.cumsum(squares, axis=0) / counts + _GROUP_NORM_EPS)
+    return normed
