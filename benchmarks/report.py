@@ -213,6 +213,26 @@ def render_matrix(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_audio(result: Mapping[str, Any]) -> str:
+    """Table of an ``audio`` result: one row per length and side."""
+    runs: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    for case in result["cases"]:
+        runs.setdefault((case["seconds"], case["side"]), []).append(case)
+    rows = []
+    for (seconds, side), cases in runs.items():
+        times = [time for case in cases for time in case["encode_s"]]
+        peak = max(case["peak_rss_bytes"] for case in cases)
+        figures = [f"{seconds / median(times):.1f}", f"{peak / 1e9:.2f}"]
+        rows.append([f"{seconds} s", side, _spread(times, 2), *figures])
+    settings = result["settings"]
+    lines = [
+        f"{settings['n_threads']} threads, {settings['repetitions']} repetitions in each process",
+        "",
+        *_table(["sound", "side", "encode, s", "RTFx", "peak RSS, 1e9 bytes"], rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def chart_matrix(result: Mapping[str, Any]) -> list[Chart]:
     """First tokens over prompt lengths, a chart for each model that has run."""
     first_token, charts = MATRIX_METRICS[0], []
@@ -287,6 +307,7 @@ def _order_of_side(name: str) -> tuple[bool, str]:
 
 RENDERERS = {
     "agreement": render_agreement,
+    "audio": render_audio,
     "compare": render_compare,
     "kernels": render_kernels,
     "load": render_load,

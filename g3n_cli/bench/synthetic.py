@@ -129,7 +129,7 @@ def make_model(
     rng = np.random.default_rng(seed)
     with GgufWriter(out, general | hparams | tokenizer, tensors, on_progress) as writer:
         for tensor in tensors:
-            writer.write_tensor(tensor.name, _make_noise(tensor, rng))
+            writer.write_tensor(tensor.name, make_noise(tensor, rng))
 
 
 def _copy_tokenizer(donor: Path) -> tuple[dict[str, Value], int]:
@@ -258,7 +258,7 @@ def _hparams(shape: Shape) -> dict[str, Value]:
     return hparams
 
 
-def _make_noise(tensor: TensorSpec, rng: np.random.Generator) -> Iterator[memoryview]:
+def make_noise(tensor: TensorSpec, rng: np.random.Generator) -> Iterator[memoryview]:
     """Bytes of a tensor: a tile of random rows, repeated."""
     n_rows = min(TILE_ROWS, tensor.n_rows)
     repeats = max(1, min(CHUNK_BYTES // (n_rows * tensor.row_bytes), tensor.n_rows // n_rows))

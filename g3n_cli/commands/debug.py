@@ -20,7 +20,7 @@ from g3n_cli.commands.options import (
     SizeOption,
     ThreadsOption,
 )
-from g3n_cli.config import EngineSettings, count_physical_cores
+from g3n_cli.config import EngineSettings, KernelsName, count_physical_cores
 from g3n_cli.errors import G3nError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -81,8 +81,6 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
     )
     tokens = parse_ids(ids)
 
-    import numpy as np
-
     from g3n_cli.engine.open import open_engine
 
     spec = resolve(model)
@@ -91,11 +89,7 @@ def write_logits(  # noqa: PLR0913  one parameter for each flag
         logits = compute_logits(engine, tokens, every=every)
     finally:
         engine.close()
-    try:
-        with output.open("wb") as file:
-            np.save(file, logits)
-    except OSError as error:
-        raise G3nError(f"cannot write {output}: {error.strerror}") from error
+    save_array(output, logits)
 
 
 def parse_ids(text: str) -> list[int]:
@@ -131,3 +125,65 @@ def compute_logits(engine: Engine, tokens: list[int], *, every: bool) -> npt.NDA
         return engine.compute_all_logits(prompt)
     first = engine.prefill(prompt.slice(0, 1))
     return np.stack([first, *(engine.decode(token) for token in tokens[1:])])
+
+
+@app.command("embed")
+def write_embeddings(
+    *,
+    mmproj: Annotated[Path, typer.Argument(help="A projector file with the encoder.")],
+    file: Annotated[Path, typer.Argument(help="Sound: WAV, 16 kHz, at most 30 s.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="NumPy file to write.")
+    ],
+    threads: ThreadsOption = None,
+    kernels: KernelsOption = EngineSettings.kernels,
+) -> None:
+    """Write the float32 soft tokens [n_tokens, n_embd] of a file, without padding."""
+    n_threads = count_physical_cores() if threads is None else threads
+    save_array(output, embed_file(mmproj, file, n_threads, kernels))
+
+
+def embed_file(
+    mmproj: Path, file: Path, n_threads: int, kernels: KernelsName
+) -> npt.NDArray[np.float32]:
+    """Soft tokens [n_tokens, n_embd] of a file of a kind that there is an encoder for.
+
+    Raises:
+        InputError: the file is of no such kind, or broken.
+        ModelError: the projector file has no encoder for it.
+    """
+    from g3n_cli.media.wav import is_wav
+
+    if is_wav(file):
+        return _embed_sound(mmproj, file, n_threads, kernels)
+    raise InputError(f"{file} is nothing that can be encoded", "sound is read from WAV files")
+
+
+def _embed_sound(
+    mmproj: Path, file: Path, n_threads: int, kernels: KernelsName
+) -> npt.NDArray[np.float32]:
+    from g3n_cli.engine.encoders.api import MOST_SAMPLES, SAMPLE_RATE
+    from g3n_cli.engine.encoders.audio import open_audio_encoder
+    from g3n_cli.media.wav import read_wav
+
+    samples = read_wav(file, SAMPLE_RATE, MOST_SAMPLES + 1)
+    encoder = open_audio_encoder(mmproj, n_threads, kernels=kernels)
+    try:
+        return encoder.encode(samples)
+    finally:
+        encoder.close()
+
+
+def save_array(path: Path, values: npt.NDArray[np.float32]) -> None:
+    """Write a NumPy file.
+
+    Raises:
+        G3nError: it cannot be written.
+    """
+    import numpy as np
+
+    try:
+        with path.open("wb") as file:
+            np.save(file, values)
+    except OSError as error:
+        raise G3nError(f"cannot write {path}: {error.strerror}") from error

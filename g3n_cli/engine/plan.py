@@ -14,38 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from g3n_cli.engine.gemma3n import BuiltStep, StepShape
-from g3n_cli.errors import DoesNotFitError
+from g3n_cli.ggml.allocator import GraphAllocator
 from g3n_cli.ggml.backend import CpuBackend
-from g3n_cli.ggml.handles import Managed, MemoryRange, read_tensor, write_tensor
+from g3n_cli.ggml.handles import MemoryRange, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 
 N_PLANS = 6
 
 Inputs = Mapping[str, npt.NDArray[Any]]
-
-
-class _Allocator(Managed):
-    """ggml's graph allocator: one buffer, grown as needed."""
-
-    def __init__(self, backend: CpuBackend) -> None:
-        self._ptr = load().gallocr_new(backend.buffer_type)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the buffer."""
-        return int(load().gallocr_get_buffer_size(self.ptr, 0))
-
-    def allocate(self, step: BuiltStep) -> bool:
-        """Give the graph memory; whether the buffer moved, and with it all older graphs' memory."""
-        before = self.size
-        if not load().gallocr_alloc_graph(self.ptr, step.graph.ptr):
-            raise DoesNotFitError(
-                "not enough memory for the compute buffer", "lower --ctx or --batch"
-            )
-        return self.size != before
-
-    def _free(self, ptr: int) -> None:
-        load().gallocr_free(ptr)
 
 
 class Plans:
@@ -61,7 +37,7 @@ class Plans:
     ) -> None:
         (self._backend,) = backends
         self._build = build
-        self._allocator = _Allocator(self._backend)
+        self._allocator = GraphAllocator(self._backend, "lower --ctx or --batch")
         self._steps: OrderedDict[StepShape, BuiltStep] = OrderedDict()
 
     @property
@@ -98,7 +74,7 @@ class Plans:
         step = self._steps.pop(shape, None)
         if step is None:
             step = self._build(shape)
-            if self._allocator.allocate(step):
+            if self._allocator.allocate(step.graph):
                 self._drop_all()
             elif len(self._steps) == N_PLANS:
                 self._steps.popitem(last=False)[1].graph.close()

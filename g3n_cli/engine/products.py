@@ -10,6 +10,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from g3n_cli.config import ActType
 from g3n_cli.engine.gguf import GgufFile
@@ -36,6 +37,20 @@ class Quantized:
     n: int
 
 
+class Matrices(Protocol):
+    """Where products find out in which layout a matrix lies."""
+
+    kernels: Kernels | None
+
+    def kernels_of(self, tensor: Tensor) -> Kernels | None:
+        """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it."""
+        ...
+
+    def is_by_rows(self, tensor: Tensor) -> bool:
+        """Whether the kernels can take single rows of ``tensor``, which is as in the file."""
+        ...
+
+
 class Products:
     """Adds products to a graph; activations that several matrices meet are quantized once.
 
@@ -45,7 +60,7 @@ class Products:
         act: What activations become before they meet quantized matrices in panels.
     """
 
-    def __init__(self, graph: Graph, weights: Weights, act: ActType = "q8") -> None:
+    def __init__(self, graph: Graph, weights: Matrices, act: ActType = "q8") -> None:
         self._graph, self._weights, self._act = graph, weights, act
         self._quantized: dict[int, Quantized] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from g3n_cli.ggml.tensor import Tensor
 
 F32, F16, I8, I32, I64 = 0, 1, 24, 26, 27
 _ALL_THREADS = -1
+_F32_BYTES = 4
 _N_PARAMS = 6
 
 
@@ -150,6 +152,14 @@ class Graph:
         """GELU in its tanh form; ggml's CPU backend reads it from a float16 table."""
         return self._unary("gelu", a)
 
+    def sigmoid(self, a: Tensor) -> Tensor:
+        """``1 / (1 + e^-a)``."""
+        return self._unary("sigmoid", a)
+
+    def silu(self, a: Tensor) -> Tensor:
+        """``a * sigmoid(a)``."""
+        return self._unary("silu", a)
+
     def mean(self, a: Tensor) -> Tensor:
         """Mean over ``ne[0]``: ``[1, ...]``."""
         return self._unary("mean", a)
@@ -184,6 +194,21 @@ class Graph:
         _require(a.type == F32, "rms_norm", a)
         normed = Tensor(self._lib.rms_norm(self._ctx, a.ptr, eps))
         return normed if weight is None else self.mul(normed, weight)
+
+    def soft_max(self, a: Tensor, mask: Tensor, factor: float) -> Tensor:
+        """``softmax(a * factor + mask)`` over ``ne[0]``.
+
+        ``mask`` (F32) has the first extents of ``a``, the others are repeated.
+        """
+        fits = (
+            a.ne[:2] == mask.ne[:2]
+            and a.ne[2] % mask.ne[2] == 0
+            and a.ne[3] % mask.ne[3] == 0
+            and _is_dense(a)
+            and _is_dense(mask)
+        )
+        _require(fits, "soft_max", a, mask)
+        return Tensor(self._lib.soft_max_ext(self._ctx, a.ptr, mask.ptr, factor, 0.0))
 
     # ----------------------------------------------------------------------------------- products
 
@@ -304,6 +329,37 @@ class Graph:
         ne = (a.ne[0], count, a.ne[2])
         return Tensor(self._lib.view_3d(self._ctx, a.ptr, *ne, a.nb[1], a.nb[2], start * a.nb[1]))
 
+    def view(
+        self, a: Tensor, ne: tuple[int, int, int, int], nb: tuple[int, int, int], offset: int = 0
+    ) -> Tensor:
+        """Values of ``a`` (F32) with other strides; some may be there more than once.
+
+        Args:
+            a: Contiguous values.
+            ne: Extents of the view, which may not have more values than ``a``.
+            nb: Strides of ``ne[1:]``, in values.
+            offset: First value.
+        """
+        last = offset + ne[0] - 1 + sum((n - 1) * step for n, step in zip(ne[1:], nb, strict=True))
+        most = max(last + 1, math.prod(ne) + offset)
+        fits = _is_dense(a) and min(*ne, *nb, offset + 1) > 0 and most <= math.prod(a.ne)
+        _require(fits, "view", a)
+        strides = (step * _F32_BYTES for step in nb)
+        return Tensor(
+            self._lib.view_4d(self._ctx, a.ptr, *ne, *strides, offset * _F32_BYTES),
+        )
+
+    def pad(self, a: Tensor, *, columns: int = 0, above: int = 0, below: int = 0) -> Tensor:
+        """Zeros beside the rows of ``a`` and before and after them.
+
+        ``[m, n, ...]`` becomes ``[m + columns, above + n + below, ...]``.
+        """
+        _require(a.type == F32 and min(columns, above, below) >= 0, "pad", a)
+        if not (columns or above or below):
+            return a
+        sides = (0, columns, above, below, 0, 0, 0, 0)
+        return Tensor(self._lib.pad_ext(self._ctx, a.ptr, *sides))
+
     def after_write(self, whole: Tensor, part: Tensor) -> Tensor:
         """``whole`` as it is once ``part``, a view of it written in place, has been computed.
 
@@ -332,3 +388,8 @@ class Graph:
 
 def _is_contiguous(a: Tensor) -> bool:
     return all(a.nb[i + 1] == a.nb[i] * a.ne[i] for i in (1, 2))
+
+
+def _is_dense(a: Tensor) -> bool:
+    """Whether ``a`` holds float32 values one after the other."""
+    return a.type == F32 and a.nb[:2] == (_F32_BYTES, _F32_BYTES * a.ne[0]) and _is_contiguous(a)
