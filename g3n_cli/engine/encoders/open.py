@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +47,11 @@ class Projector:
         """
         if not kinds:
             return
+        if "image" in kinds:
+            raise InputError(
+                "g3n has no encoder for pictures yet",
+                "a server can take them: --device http://host:port/v1",
+            )
         if self.path is None:
             raise InputError(f"this model has no {kinds[0]} encoder", _HINT)
         metadata = GgufFile.open(self.path).metadata
@@ -65,15 +69,11 @@ class Projector:
             ModelError: the file is broken.
         """
         self.check(kind)
-        module = "vision" if kind == "image" else "audio"
-        # Either brings much that the other does not need.
-        encoder = importlib.import_module(f"g3n_cli.engine.encoders.{module}")
-        opened: MediaEncoder
-        if kind == "image":
-            opened = encoder.open_image_encoder(self.path, self.n_threads, self.image_size)
-        else:
-            opened = encoder.open_audio_encoder(self.path, self.n_threads)
-        return opened
+        assert self.path is not None
+        # It brings much that chats without sound do not need.
+        from g3n_cli.engine.encoders.audio import open_audio_encoder
+
+        return open_audio_encoder(self.path, self.n_threads)
 
 
 def count_positions(kind: EncoderKind, n_samples: int = 0) -> int:
