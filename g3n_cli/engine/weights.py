@@ -18,6 +18,7 @@ from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.matformer import SPARSE_FROM
+from g3n_cli.engine.offload import Offload
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import (
     Buffer,
@@ -64,6 +65,7 @@ class Weights:
         settings: Whether to rearrange matrices at all, for which activations, what stays in memory,
             and how many tensors are read and rearranged at the same time.
         kernels: Whose panels to make; None for ggml's forms alone.
+        offload: What lies on a device; its tensors are among ``names`` and are found here too.
 
     Attributes:
         kernels: As given.
@@ -77,8 +79,11 @@ class Weights:
         hparams: HParams,
         settings: EngineSettings,
         kernels: Kernels | None,
+        offload: Offload | None = None,
     ) -> None:
         self._path, self.kernels, self._settings = gguf.path, kernels, settings
+        self._n_offloaded = offload.n_layer if offload else 0
+        names = set(names) - (offload.names if offload else set())
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
         self._context = Context(2 * len(infos))
         self._tensors = {info.name: self._context.new_tensor(info.type, *info.ne) for info in infos}
@@ -124,6 +129,8 @@ class Weights:
                 tensor = self._context.new_tensor(info.type, *info.ne)
                 mapped.place(tensor, info.offset)
                 self._plain_down[info.name] = tensor
+        if offload:
+            self._tensors |= offload.tensors
         self._loaded = dict.fromkeys(infos, _NOTHING)
         self._held: Widths | None = None  # whose weights are there; None amid a change
 
@@ -144,6 +151,14 @@ class Weights:
         name = f"blk.{layer}.{_DOWN}.weight"
         tensor = self._tensors[name]
         return tensor if width == tensor.ne[0] else self._plain_down.get(name, tensor)
+
+    def is_offloaded(self, layer: int) -> bool:
+        """Whether a layer lies on a device."""
+        return layer < self._n_offloaded
+
+    def kernels_at(self, layer: int) -> Kernels | None:
+        """The kernels that may compute a layer; None on a device, or where there are none."""
+        return None if self.is_offloaded(layer) else self.kernels
 
     def kernels_of(self, tensor: Tensor) -> Kernels | None:
         """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it.
