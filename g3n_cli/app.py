@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from g3n_cli import __version__
-from g3n_cli.commands import bench, chat, debug, devices, quality, show, slice
+from g3n_cli.commands import bench, chat, debug, devices, quality, serve_device, show, slice
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.ui.terminal import Terminal
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.command(help=chat.HELP)(chat.chat)
 app.command()(show.show)
 app.command()(devices.devices)
+app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=quality.HELP)(quality.quality)
 app.add_typer(bench.app, name="bench")

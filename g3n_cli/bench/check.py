@@ -17,7 +17,7 @@ from g3n_cli.engine.validate import check_tokenizer, open_model
 from g3n_cli.errors import UsageError
 from g3n_cli.kernels.library import load_kernels
 
-_ANYWHERE = frozenset({"n_ctx", "n_batch", "n_threads", "kv", "repack"})
+_ANYWHERE = frozenset({"n_ctx", "n_batch", "n_threads", "kv", "repack", "device", "gpu_layers"})
 """Settings that mean something to every model; the others are Gemma 3n's."""
 
 _MOST_THREADS = 512  # GGML_MAX_N_THREADS
@@ -68,8 +68,9 @@ def _check_gemma3n(gguf: GgufFile, cases: Iterable[Case]) -> None:
 def _check_other(gguf: GgufFile, model: BenchModel, cases: Iterable[Case]) -> None:
     n_ctx_train = gguf.metadata.get(f"{gguf.architecture}.context_length")
     summary, usual = summarize(gguf), EngineSettings()
-    check_memory(sum(info.n_bytes for info in gguf.tensors.values()), model.name)
     for case in cases:
+        if case.settings.is_on_cpu:
+            check_memory(sum(info.n_bytes for info in gguf.tensors.values()), model.name)
         if isinstance(n_ctx_train, int):
             _check_context(case, n_ctx_train)
         for field in fields(usual):

@@ -45,6 +45,7 @@ def bench(  # noqa: PLR0913  one parameter for each flag
     prefill: options.PrefillOption = None,
     kernels: options.KernelsOption = None,
     device: options.DeviceOption = "cpu",
+    gpu_layers: options.GpuLayersOption = None,
     synthetic: options.SyntheticOption = None,
     yes: options.YesOption = False,
     file: options.FileOption = None,
@@ -67,6 +68,7 @@ def bench(  # noqa: PLR0913  one parameter for each flag
         "ple": ple,
         "prefill": prefill,
         "kernels": kernels,
+        "gpu-layers": gpu_layers,
     }
     run_request(
         Request(

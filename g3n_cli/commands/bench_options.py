@@ -151,7 +151,23 @@ KernelsOption: TypeAlias = Annotated[
     ),
 ]
 DeviceOption: TypeAlias = Annotated[
-    str, typer.Option(metavar="NAME,...", help="Where to compute: cpu.")
+    str,
+    typer.Option(
+        "--device",
+        "--devices",
+        metavar="NAME,...",
+        help="Where to compute: cpu, devices that g3n devices lists, rpc:HOST:PORT, or all for the "
+        "CPU and every GPU of this machine.",
+    ),
+]
+GpuLayersOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu-layers",
+        metavar="N,...",
+        show_default="all",
+        help="How many layers lie on the device; the CPU computes the others.",
+    ),
 ]
 AbOption: TypeAlias = Annotated[
     str | None,

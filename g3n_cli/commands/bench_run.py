@@ -9,10 +9,11 @@ from pathlib import Path
 
 from g3n_cli.bench.ab import Ab, check_pairs, compare_pairs, interleave, parse_ab
 from g3n_cli.bench.advice import summarize_warnings
-from g3n_cli.bench.case import DEVICES, BenchModel, Case, Sweep
+from g3n_cli.bench.case import BenchModel, Case, Sweep
 from g3n_cli.bench.charts import make_charts
 from g3n_cli.bench.check import check_cases
 from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
+from g3n_cli.bench.devices import parse_devices
 from g3n_cli.bench.environment import describe_environment
 from g3n_cli.bench.files import History, write_report
 from g3n_cli.bench.formats import FILE_FORMATS, format_report
@@ -20,7 +21,7 @@ from g3n_cli.bench.memory import check_kernel
 from g3n_cli.bench.quality import load_sample
 from g3n_cli.bench.result import Report
 from g3n_cli.bench.runner import Plan, Runner, Status
-from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting, parse_words
+from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting
 from g3n_cli.bench.table import make_figures_table, make_memory_table
 from g3n_cli.bench.tokens import Source
 from g3n_cli.commands.files import read_text
@@ -108,6 +109,9 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
             raise UsageError("--ab model=A,B names the models", "leave -m and --synthetic out")
         models = _find_models(replace(request, models=(ab.a, ab.b)), terminal)
         sides = [_make_sweep(request, [model]) for model in models]
+    elif ab.setting == "device":
+        models = _find_models(request, terminal)
+        sides = [_make_sweep(replace(request, devices=each), models) for each in (ab.a, ab.b)]
     elif ab.setting in request.settings:
         raise UsageError(f"--{ab.setting} and --ab {ab.setting} contradict each other")
     elif any(len(parse_setting(ab.setting, value)) > 1 for value in (ab.a, ab.b)):
@@ -141,11 +145,6 @@ def choose_file_format(request: Request) -> FileFormat:
 
 def _make_sweep(request: Request, models: Sequence[BenchModel]) -> Sweep:
     n_prompt, n_gen, n_depth, _ = PRESETS[request.preset]
-    devices = parse_words(request.devices, "--device")
-    for device in devices:
-        if device not in DEVICES:
-            known = ", ".join(DEVICES)
-            raise UsageError(f"--device {device} is none that g3n runs on", f"there is {known}")
     parsed = [(name, parse_setting(name, text)) for name, text in request.settings.items()]
     return Sweep(
         n_prompt=parse_numbers(_choose(request.n_prompt, n_prompt), "-p"),
@@ -153,7 +152,7 @@ def _make_sweep(request: Request, models: Sequence[BenchModel]) -> Sweep:
         n_depth=parse_numbers(_choose(request.n_depth, n_depth), "-d"),
         base=EngineSettings(named_sizes=read_sizes()),
         varied={SETTINGS[name]: values for name, values in parsed},
-        devices=devices,
+        devices=parse_devices(request.devices),
         least_ctx=request.ctx,
         models=models,
     )

@@ -14,6 +14,7 @@ from g3n_cli.commands.options import (
     BatchOption,
     CtxOption,
     DeviceOption,
+    GpuLayersOption,
     GrammarOption,
     KeepResidentOption,
     KernelsOption,
@@ -27,13 +28,11 @@ from g3n_cli.commands.options import (
     ThreadsOption,
 )
 from g3n_cli.commands.remote import (
-    CPU,
-    check_device,
     is_address,
     open_remote,
     refuse_engine_flags,
 )
-from g3n_cli.config import AUTO, EngineSettings, count_physical_cores
+from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = CPU,
+    gpu_layers: GpuLayersOption = EngineSettings.gpu_layers,
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -210,6 +210,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         keep_resident=keep_resident,
         act=act,
         named_sizes=read_sizes(),
+        device=CPU if is_address(device) else device,
+        gpu_layers=None if is_address(device) else gpu_layers,
     )
 
     from g3n_cli.chat.options import AnswerOptions, ServerOptions
@@ -237,7 +239,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         talk(remote, question, terminal, as_json=json, show_stats=stats)
         return
 
-    check_device(device)
     if min_tps is not None and (size != AUTO or min_tps <= 0):
         raise UsageError("--min-tps wants --size auto, and a number above 0")
     question = None if is_conversation else read_prompt(prompt, terminal)

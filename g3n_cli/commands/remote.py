@@ -1,4 +1,4 @@
-"""``--device``: the CPU, or a server that is named by its address."""
+"""``--device``: a server that is named by its address."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from g3n_cli.chat.remote import RemoteSession
     from g3n_cli.ui.terminal import Terminal
 
-CPU = "cpu"
 _FOR_SERVERS = {
     *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
     *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
@@ -25,25 +24,6 @@ _FOR_SERVERS = {
 def is_address(device: str) -> bool:
     """Whether a device is named by an address."""
     return "://" in device
-
-
-def check_device(device: str) -> None:
-    """Refuse devices of this machine that models cannot run on.
-
-    Raises:
-        UsageError: there is no such device, or none that g3n can use yet.
-    """
-    if device.lower() == CPU:
-        return
-    from g3n_cli.ggml.devices import list_devices
-
-    names = [found.name for found in list_devices()]
-    if device.lower() in [name.lower() for name in names]:
-        raise UsageError(f"--device {device} is not built yet: models run on the CPU")
-    raise UsageError(
-        f"no device is called {device!r}",
-        f"there is {', '.join(names)}; a server is named as http://host:port/v1",
-    )
 
 
 def refuse_engine_flags(context: typer.Context) -> None:

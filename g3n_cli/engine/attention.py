@@ -86,7 +86,7 @@ class Attention:
     def _attend(self, owner: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         """``q [d, n_head, n]`` and ``k``, ``v [d, n_head_kv, n_kv]`` to ``[d_v * n_head, n]``.
 
-        Computed where the ``owner`` layer's K/V lie, which are more than what is asked and answered.
+        Computed where the ``owner`` layer's K/V lie: they are more than questions and answers.
         """
         g, kernels = self.graph, self.weights.kernels_at(owner)
         ne = (v.ne[0] * q.ne[1], q.ne[2])

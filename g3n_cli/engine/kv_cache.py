@@ -81,7 +81,14 @@ class KvCache:
         values: ``[n_head_kv * n_embd_head_v, rows]`` by owner layer.
     """
 
-    def __init__(self, hparams: HParams, n_ctx: int, n_batch: int, kind: KvType, offload: Offload | None = None) -> None:
+    def __init__(
+        self,
+        hparams: HParams,
+        n_ctx: int,
+        n_batch: int,
+        kind: KvType,
+        offload: Offload | None = None,
+    ) -> None:
         self._hparams, self._n_ctx = hparams, n_ctx
         self.n_ring = count_ring_rows(hparams, n_ctx, n_batch)
         self.n_past = 0
@@ -246,7 +253,7 @@ class KvCache:
 
 
 def _check_writable(keys: Tensor, device: DeviceBackend, kind: KvType) -> None:
-    """ggml aborts when a device cannot write into what it holds."""
+    """A device that cannot write into what it holds would make ggml abort."""
     lib = load()
     with Context(3) as context:
         values, rows = context.new_tensor(F32, keys.ne[0], 1), context.new_tensor(I64, 1)

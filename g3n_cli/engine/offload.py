@@ -19,7 +19,7 @@ from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.summary import PLE_TENSOR, find_unused
 from g3n_cli.errors import DoesNotFitError
-from g3n_cli.ggml.device_backend import DeviceBackend, find_device
+from g3n_cli.ggml.device_backend import DeviceBackend
 from g3n_cli.ggml.handles import Buffer, Context, write_tensor
 from g3n_cli.ggml.tensor import Tensor
 
@@ -54,7 +54,7 @@ class Offload:
         self.n_layer = count_layers(hparams, settings)
         self.names = find_offloaded(gguf, hparams, settings)
         self.tensors: Mapping[str, Tensor] = {}
-        sources = {info.name: info for name in self.names if (info := gguf.tensors[name])}
+        sources = {name: gguf.tensors[name] for name in self.names}
         with ExitStack() as stack:
             stack.callback(device.close)
             if _EMBEDDINGS in sources:
@@ -118,8 +118,7 @@ def open_offload(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> 
     """
     if settings.is_on_cpu:
         return None
-    device = DeviceBackend(find_device(settings.device), settings.device)
-    return Offload(gguf, hparams, settings, device)
+    return Offload(gguf, hparams, settings, DeviceBackend.open(settings.device))
 
 
 def count_layers(hparams: HParams, settings: EngineSettings) -> int:
@@ -130,9 +129,7 @@ def count_layers(hparams: HParams, settings: EngineSettings) -> int:
     return hparams.n_layer if wanted is None else min(wanted, hparams.n_layer)
 
 
-def find_offloaded(
-    gguf: GgufFile, hparams: HParams, settings: EngineSettings
-) -> frozenset[str]:
+def find_offloaded(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> frozenset[str]:
     """Tensors that are not loaded into the CPU's memory.
 
     Those of the first layers; with all layers also what belongs to none of them.

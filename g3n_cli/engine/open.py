@@ -12,6 +12,7 @@ from g3n_cli.engine.api import Engine
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.matformer import FULL, SizeResolver, find_width_multiple
+from g3n_cli.engine.offload import find_offloaded
 from g3n_cli.engine.runner import Gemma3nEngine
 from g3n_cli.engine.summary import PLE_TENSOR, compute_kv_bytes
 from g3n_cli.engine.validate import check_tokenizer, open_model
@@ -26,7 +27,8 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
 
     Raises:
         ModelError: the file is missing, broken or of a kind that cannot be run.
-        UsageError: a setting the model does not allow.
+        UsageError: a setting the model does not allow, or no device of this name.
+        ServerError: the server that lends the device does not answer.
         DoesNotFitError: there is not enough memory.
     """
     gguf = open_model(path)
@@ -36,7 +38,8 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
             settings = replace(settings, size=find_fitting_size(gguf, hparams, settings))
         check_memory(count_needed_bytes(gguf, hparams, settings), path.name)
         return Gemma3nEngine(gguf, hparams, name, settings)
-    check_memory(sum(info.n_bytes for info in gguf.tensors.values()), path.name)
+    if settings.is_on_cpu:
+        check_memory(sum(info.n_bytes for info in gguf.tensors.values()), path.name)
     from g3n_cli.engine.llama import LlamaEngine  # of no use to Gemma 3n
 
     check_tokenizer(gguf)
@@ -48,6 +51,8 @@ def count_needed_bytes(gguf: GgufFile, hparams: HParams, settings: EngineSetting
     resolver = _make_resolver(gguf, hparams, settings)
     size = resolver.resolve(FULL if settings.keep_resident else settings.size)
     n_bytes = resolver.count_bytes(size.widths)
+    elsewhere = find_offloaded(gguf, hparams, settings)
+    n_bytes = max(0, n_bytes - sum(gguf.tensors[name].n_bytes for name in elsewhere))
     return n_bytes + (gguf.tensors[PLE_TENSOR].n_bytes if settings.ple == "ram" else 0)
 
 

@@ -75,9 +75,7 @@ LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 GET_EXTRA_BUFTS = ctypes.CFUNCTYPE(POINTER(c_void_p), c_void_p)
 GET_FEATURES = ctypes.CFUNCTYPE(POINTER(Feature), c_void_p)
 RPC_ADD_SERVER = ctypes.CFUNCTYPE(c_void_p, c_char_p)
-RPC_START_SERVER = ctypes.CFUNCTYPE(
-    None, c_char_p, c_char_p, c_size_t, c_size_t, POINTER(c_void_p)
-)
+RPC_START_SERVER = ctypes.CFUNCTYPE(None, c_char_p, c_char_p, c_size_t, c_size_t, POINTER(c_void_p))
 
 _P, _I, _L, _Z, _F, _S = c_void_p, c_int, c_int64, c_size_t, c_float, c_char_p
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from ctypes import byref, c_size_t, c_void_p
+from typing import Any
 
 from g3n_cli.config import CPU
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, UsageError
@@ -19,7 +19,7 @@ _USABLE = ("gpu", "igpu")
 
 
 def find_device(name: str) -> int:
-    """Address of a device beside the CPU; servers are reached for.
+    """Address of a device; servers are reached for.
 
     Args:
         name: As ``g3n devices`` lists it, in capitals or not, or ``rpc:HOST:PORT``.
@@ -30,17 +30,37 @@ def find_device(name: str) -> int:
     """
     if rpc.is_rpc(name):
         return rpc.connect(name)
-    lib, names = load(), []
-    for device in map(lib.backend_dev_get, range(lib.backend_dev_count())):
-        if DEVICE_TYPES[lib.backend_dev_type(device)] in (CPU, *_USABLE):
-            names.append(lib.backend_dev_name(device).decode())
-            if names[-1].lower() == name.lower():
-                return int(device)
+    devices = _list_usable()
+    for found, device in devices.items():
+        if found.lower() == name.lower():
+            return device
     raise UsageError(
         f"no device is called {name!r}",
-        f"there is {', '.join(names)}; g3n devices tells how to build more in; servers are named"
+        f"there is {', '.join(devices)}; g3n devices tells how to build more in; servers are named"
         " as rpc:HOST:PORT or http://HOST:PORT/v1",
     )
+
+
+def list_names() -> list[str]:
+    """What models can run on here: ``cpu`` and each GPU, as ``find_device`` takes them."""
+    return [CPU, *(name for name in _list_usable() if name.lower() != CPU)]
+
+
+def _list_usable() -> dict[str, int]:
+    lib = load()
+    devices = map(lib.backend_dev_get, range(lib.backend_dev_count()))
+    return {
+        lib.backend_dev_name(device).decode(): int(device)
+        for device in devices
+        if DEVICE_TYPES[lib.backend_dev_type(device)] in (CPU, *_USABLE)
+    }
+
+
+def prepare_device(name: str) -> int:
+    """``find_device``; from now on ggml ends the process with one line where it would abort it."""
+    device = find_device(name)
+    _explain_aborts(name)
+    return device
 
 
 class DeviceBackend(Managed):
@@ -49,6 +69,9 @@ class DeviceBackend(Managed):
     Args:
         device: Its address.
         name: What messages call it.
+
+    Raises:
+        G3nError: it does not work.
     """
 
     def __init__(self, device: int, name: str) -> None:
@@ -56,7 +79,11 @@ class DeviceBackend(Managed):
         self._ptr = load().backend_dev_init(device, None)
         if not self._ptr:
             raise G3nError(f"{name} cannot be used: ggml gives no reason")
-        _explain_aborts(name)
+
+    @classmethod
+    def open(cls, name: str) -> DeviceBackend:
+        """The device of a name; see ``find_device``."""
+        return cls(prepare_device(name), name)
 
     @property
     def buffer_type(self) -> int:
@@ -136,7 +163,7 @@ class Scheduler(Managed):
         load().backend_sched_free(ptr)
 
 
-_kept: list[ctypes._FuncPointer] = []  # what C holds on to
+_kept: list[Any] = []  # what C holds on to
 
 
 def _explain_aborts(name: str) -> None:

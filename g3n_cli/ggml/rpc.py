@@ -82,8 +82,8 @@ def greet(host: str, port: int) -> None:
     request = struct.pack("<BQ", _HELLO, _N_CAPABILITIES) + bytes(_N_CAPABILITIES)
     try:
         # ggml speaks IPv4 alone.
-        found = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
-        with socket.create_connection(found[:2], PATIENCE_S) as connection:
+        address = socket.gethostbyname(host)
+        with socket.create_connection((address, port), PATIENCE_S) as connection:
             connection.sendall(request)
             with connection.makefile("rb") as stream:
                 answer = stream.read(12)
