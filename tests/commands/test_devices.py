@@ -35,10 +35,10 @@ def test_a_gpu_has_a_line_of_its_own():
 @pytest.mark.parametrize(
     ("built", "system", "missing"),
     [
-        ({"CPU"}, "linux", ["CUDA", "ROCm", "SYCL", "Vulkan"]),
-        ({"CPU", "CUDA"}, "linux", ["ROCm", "SYCL", "Vulkan"]),
-        ({"CPU"}, "darwin", ["MTL"]),
-        ({"CPU", "MTL"}, "darwin", []),
+        ({"CPU"}, "linux", ["CUDA", "ROCm", "SYCL", "Vulkan", "RPC"]),
+        ({"CPU", "CUDA"}, "linux", ["ROCm", "SYCL", "Vulkan", "RPC"]),
+        ({"CPU"}, "darwin", ["RPC", "MTL"]),
+        ({"CPU", "RPC", "MTL"}, "darwin", []),
     ],
 )
 def test_what_is_built_in_is_not_missing(built, system, missing):
