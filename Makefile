@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: chat test check sanitize mini clean
+.PHONY: chat test check sanitize mini test-rpc test-vulkan test-cuda clean
 
 chat: .venv/installed
 	$(BIN)/g3n chat
@@ -23,6 +23,25 @@ sanitize: .venv/installed-dev
 	ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest tests/kernels; \
 	code=$$?; $(BIN)/python -m g3n_cli.kernels.build; exit $$code
 
+# The engine on other backends of ggml, each built into an environment of its own; docs/devices.md says what they need.
+test-rpc: .venv-rpc/installed-dev
+	.venv-rpc/bin/python -m pytest tests/ggml/test_rpc.py tests/test_cli_serve_device.py
+
+test-vulkan: .venv-vulkan/installed-dev
+	G3N_TEST_DEVICE=Vulkan0 GGML_VK_VISIBLE_DEVICES=0 .venv-vulkan/bin/python -m pytest tests/engine/test_offload.py
+
+test-cuda: .venv-cuda/installed-dev
+	G3N_TEST_DEVICE=CUDA0 .venv-cuda/bin/python -m pytest tests/engine/test_offload.py
+
+.venv-rpc/installed-dev: OPTION := GGML_RPC
+.venv-vulkan/installed-dev: OPTION := GGML_VULKAN
+.venv-cuda/installed-dev: OPTION := GGML_CUDA
+.venv-%/installed-dev: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	CMAKE_ARGS=-D$(OPTION)=ON .venv-$*/bin/python -m pip install --quiet --no-cache-dir --no-binary llama-cpp-python \
+		--editable '.[dev]'
+	touch $@
+
 # The bundled model, from its data on; takes hours. training/README.md says what it needs.
 MINI := g3n_cli/models/g3n-mini.gguf
 mini: .venv/installed-dev
@@ -31,7 +50,7 @@ mini: .venv/installed-dev
 	$(BIN)/python -m training.evaluate $(MINI) --card g3n_cli/models/README.md
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-rpc .venv-vulkan .venv-cuda
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "g3n needs Python 3.11 or newer")'

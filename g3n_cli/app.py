@@ -23,6 +23,7 @@ from g3n_cli.commands import (
     local_models,
     pull,
     quality,
+    serve_device,
     sessions,
     show,
     slice,
@@ -60,6 +61,7 @@ app.command("estimate")(estimate.estimate_model)
 app.command()(local_models.verify)
 app.command()(local_models.rm)
 app.command()(devices.devices)
+app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)
 app.command(help=quality.HELP)(quality.quality)

@@ -17,6 +17,9 @@ ActType = Literal["q8", "f32", "q4"]
 Widths = tuple[int, ...]
 """Of the FFN of each layer of a Gemma 3n; 0 for a layer that is left out."""
 
+CPU = "cpu"
+"""As a device: the processor that runs the program."""
+
 AUTO = "auto"
 """As a size: the largest that fits."""
 
@@ -79,6 +82,9 @@ class EngineSettings:
         act: What activations become before they meet quantized matrices: 8 bits, not rounded at
             all, or as coarse as 4 bits, to learn what those would lose.
         named_sizes: What names may be given to sizes.
+        device: What computes: ``cpu``, or a device's name as ``g3n devices`` lists it or
+            ``rpc:HOST:PORT``.
+        gpu_layers: How many layers lie on the device, all if not given.
     """
 
     n_ctx: int = 4096
@@ -94,6 +100,13 @@ class EngineSettings:
     keep_resident: bool = False
     act: ActType = "q8"
     named_sizes: tuple[NamedSize, ...] = ()
+    device: str = CPU
+    gpu_layers: int | None = None
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether the CPU computes all."""
+        return self.device.lower() == CPU
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -105,6 +118,7 @@ class EngineSettings:
             raise UsageError(
                 "--keep-resident leaves --size auto no memory to save", "give one of them"
             )
+        self._check_device()
         choices = {
             "kv": KvType,
             "ple": PleMode,
@@ -116,6 +130,20 @@ class EngineSettings:
             if (value := getattr(self, name)) not in get_args(kind):
                 allowed = ", ".join(get_args(kind))
                 raise UsageError(f"--{name} must be one of {allowed}, not {value!r}")
+
+    def _check_device(self) -> None:
+        if self.is_on_cpu:
+            if self.gpu_layers is not None:
+                raise UsageError("--gpu-layers needs a --device to put them on")
+            return
+        if self.gpu_layers is not None and self.gpu_layers < 0:
+            raise UsageError(f"--gpu-layers must not be below 0, but is {self.gpu_layers}")
+        if self.act != "q8":
+            raise UsageError(f"--act {self.act} needs the CPU's kernels", "leave out --device")
+        if AUTO in (self.size, self.prefill_size):
+            raise UsageError(
+                "--size auto counts the CPU's memory, not that of a device", "name a size"
+            )
 
     def limit_context(self, n_ctx_train: int) -> EngineSettings:
         """These settings for a model that was trained for ``n_ctx_train`` positions."""

@@ -8,15 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from g3n_cli.config import EngineSettings, NamedSize
+from g3n_cli.config import CPU, EngineSettings, NamedSize
 from g3n_cli.errors import UsageError
 
-CPU = "cpu"
-DEVICES = (CPU,)
-"""What ``--device`` may name."""
-
 _PLAIN = ("n_prompt", "n_gen", "n_depth", "device", "least_ctx")
-_OF_THE_CASE = frozenset({"n_ctx", "named_sizes"})
+_OF_THE_CASE = frozenset({"n_ctx", "named_sizes", "device"})
 """Settings that follow from the rest and are not recorded as such."""
 
 
@@ -43,7 +39,8 @@ class Case:
         n_gen: Tokens decoded one by one after the first; 0 leaves that out.
         n_depth: Tokens that are in the context before.
         settings: How it runs; the context is as long as the case needs, or longer.
-        device: Where it runs; a server by its address, and the settings are not its own then.
+        device: Where it runs, as the settings say too; of a server the address, and the settings
+            are not its own then.
         least_ctx: Positions that the context has at least.
     """
 
@@ -65,7 +62,9 @@ class Case:
         # Without a prompt one token is read to decode after.
         needed = self.n_depth + max(self.n_prompt, not self.n_depth) + self.n_gen
         n_ctx = max(needed, self.least_ctx)
-        object.__setattr__(self, "settings", replace(self.settings, n_ctx=n_ctx))
+        object.__setattr__(
+            self, "settings", replace(self.settings, n_ctx=n_ctx, device=self.device)
+        )
 
     @property
     def is_remote(self) -> bool:
@@ -112,7 +111,9 @@ class Case:
         """The case that ``to_json`` wrote."""
         return cls(
             model=BenchModel(values["model"], Path(values["path"])),
-            settings=EngineSettings(**values["settings"], named_sizes=named_sizes),
+            settings=EngineSettings(
+                **values["settings"], named_sizes=named_sizes, device=values["device"]
+            ),
             **{name: values[name] for name in _PLAIN},
         )
 
@@ -152,17 +153,22 @@ class Sweep:
         return list(dict.fromkeys(self._combine()))
 
     def _combine(self) -> Iterator[Case]:
-        settings = [
-            replace(self.base, **dict(zip(self.varied, values, strict=True)))
-            for values in itertools.product(*self.varied.values())
-        ]
-        axes = (self.models, self.devices, settings, self.n_depth, self.n_prompt, self.n_gen)
-        for model, device, how, n_depth, n_prompt, n_gen in itertools.product(*axes):
+        ways = [(device, how) for device in self.devices for how in self._list_settings(device)]
+        axes = (self.models, ways, self.n_depth, self.n_prompt, self.n_gen)
+        for model, (device, how), n_depth, n_prompt, n_gen in itertools.product(*axes):
             yield Case(model, n_prompt, n_gen, n_depth, how, device, self.least_ctx)
         lengths = (self.n_depth, self.n_prompt, self.n_gen)
         for address, models in self.servers.items():
             for model, n_depth, n_prompt, n_gen in itertools.product(models, *lengths):
                 yield Case(model, n_prompt, n_gen, n_depth, self.base, address)
+
+    def _list_settings(self, device: str) -> Iterator[EngineSettings]:
+        """Those of a device; where others are there too, layers are counted on those alone."""
+        varied = dict(self.varied)
+        if device == CPU and any(other != CPU for other in self.devices):
+            varied.pop("gpu_layers", None)
+        for values in itertools.product(*varied.values()):
+            yield replace(self.base, device=device, **dict(zip(varied, values, strict=True)))
 
 
 def find_varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:

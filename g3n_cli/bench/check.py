@@ -18,7 +18,7 @@ from g3n_cli.engine.validate import check_tokenizer, open_model
 from g3n_cli.errors import UsageError
 from g3n_cli.kernels.library import load_kernels
 
-_ANYWHERE = frozenset({"n_ctx", "n_batch", "n_threads", "kv", "repack"})
+_ANYWHERE = frozenset({"n_ctx", "n_batch", "n_threads", "kv", "repack", "device", "gpu_layers"})
 """Settings that mean something to every model; the others are Gemma 3n's."""
 
 _MOST_THREADS = 512  # GGML_MAX_N_THREADS

@@ -12,7 +12,7 @@ from g3n_cli.errors import UsageError
 
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?:([*+])(\d{1,9}))?)?")
 _MOST_VALUES = 1000
-_DERIVED = ("n_ctx", "named_sizes")
+_DERIVED = ("n_ctx", "named_sizes", "device")
 
 SETTINGS = {
     field.name.removeprefix("n_").replace("_", "-"): field.name
@@ -70,7 +70,7 @@ def parse_setting(name: str, text: str) -> Sequence[object]:
         known = ", ".join(sorted(SETTINGS))
         raise UsageError(f"there is no setting {name!r}", f"there is {known}")
     kind = get_type_hints(EngineSettings)[SETTINGS[name]]
-    if kind is int:
+    if kind in (int, int | None):
         return parse_numbers(text, f"--{name}")
     if kind is bool:
         return [_parse_bool(word, name) for word in parse_words(text, f"--{name}")]

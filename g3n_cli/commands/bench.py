@@ -46,6 +46,7 @@ def bench(  # noqa: PLR0913  one parameter for each flag
     prefill: options.PrefillOption = None,
     kernels: options.KernelsOption = None,
     device: options.DeviceOption = "cpu",
+    gpu_layers: options.GpuLayersOption = None,
     synthetic: options.SyntheticOption = None,
     yes: options.YesOption = False,
     file: options.FileOption = None,
@@ -71,6 +72,7 @@ def bench(  # noqa: PLR0913  one parameter for each flag
         "ple": ple,
         "prefill": prefill,
         "kernels": kernels,
+        "gpu-layers": gpu_layers,
     }
     run_request(
         Request(

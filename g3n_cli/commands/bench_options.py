@@ -119,10 +119,22 @@ KernelsOption: TypeAlias = Annotated[
 DeviceOption: TypeAlias = Annotated[
     str,
     typer.Option(
+        "--device",
+        "--devices",
         metavar="NAME,...",
-        help="Where to compute: cpu, or addresses of OpenAI-compatible servers, such as "
+        help="Where to compute: cpu, devices that g3n devices lists, rpc:HOST:PORT, all for the "
+        "CPU and every GPU of this machine, or addresses of OpenAI-compatible servers, such as "
         "http://127.0.0.1:8080/v1, which are sent the text. Without any other device -m names "
         "the servers' models, else each runs its first; G3N_API_KEY holds their key.",
+    ),
+]
+GpuLayersOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu-layers",
+        metavar="N,...",
+        show_default="all",
+        help="How many layers lie on the device; the CPU computes the others.",
     ),
 ]
 AbOption: TypeAlias = Annotated[

@@ -9,23 +9,24 @@ from pathlib import Path
 
 from g3n_cli.bench.ab import Ab, check_pairs, compare_pairs, interleave, parse_ab
 from g3n_cli.bench.advice import summarize_warnings
-from g3n_cli.bench.case import CPU, DEVICES, BenchModel, Case, Sweep, is_address
+from g3n_cli.bench.case import BenchModel, Case, Sweep
 from g3n_cli.bench.charts import make_charts
 from g3n_cli.bench.check import check_cases
 from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
+from g3n_cli.bench.devices import parse_devices
 from g3n_cli.bench.environment import describe_environment
 from g3n_cli.bench.files import History, write_report
 from g3n_cli.bench.formats import FILE_FORMATS, format_report
 from g3n_cli.bench.memory import check_kernel
 from g3n_cli.bench.result import Report
 from g3n_cli.bench.runner import Plan, Runner, Status
-from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting, parse_words
+from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting
 from g3n_cli.bench.table import make_figures_table, make_memory_table
 from g3n_cli.bench.tokens import Source, load_text
 from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.synthetic import find_or_make
-from g3n_cli.config import EngineSettings
+from g3n_cli.config import CPU, EngineSettings
 from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.registry.models import read_sizes, resolve
 from g3n_cli.ui import bench_view
@@ -140,7 +141,7 @@ def _make_sides(request: Request, ab: Ab, terminal: Terminal) -> list[Sweep]:
         ]
     if name in request.settings:
         raise UsageError(f"--{name} and --ab {name} contradict each other")
-    if any(map(is_address, parse_words(request.devices, "--device"))):
+    if parse_devices(request.devices)[1]:
         raise UsageError(f"--ab {name} is for models on this machine, not for a server")
     if any(len(parse_setting(name, value)) > 1 for value in values):
         raise UsageError(f"--ab {name} compares two values, not ranges")
@@ -172,11 +173,7 @@ def _make_sweep(
     request: Request, models: Sequence[BenchModel], servers: Mapping[str, Sequence[BenchModel]]
 ) -> Sweep:
     n_prompt, n_gen, n_depth, _ = PRESETS[request.preset]
-    devices, _ = _parse_devices(request.devices)
-    for device in devices:
-        if device not in DEVICES:
-            known = ", ".join(DEVICES)
-            raise UsageError(f"--device {device} is none that g3n runs on", f"there is {known}")
+    devices, _ = parse_devices(request.devices)
     parsed = [(name, parse_setting(name, text)) for name, text in request.settings.items()]
     return Sweep(
         n_prompt=parse_numbers(_choose(request.n_prompt, n_prompt), "-p"),
@@ -191,12 +188,6 @@ def _make_sweep(
     )
 
 
-def _parse_devices(text: str) -> tuple[list[str], list[str]]:
-    """Devices of this machine, and addresses of servers."""
-    words = parse_words(text, "--device")
-    return [w for w in words if not is_address(w)], [w for w in words if is_address(w)]
-
-
 def _choose(given: str | None, usual: str) -> str:
     return usual if given is None else given
 
@@ -208,7 +199,7 @@ def _find_models(
 
     With devices of both kinds ``-m`` names files, and each server runs its first model.
     """
-    devices, addresses = _parse_devices(request.devices)
+    devices, addresses = parse_devices(request.devices)
     models = _find_files(request, terminal) if devices else []
     return models, find_server_models(addresses, () if devices else request.models, terminal)
 

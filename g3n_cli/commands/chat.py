@@ -33,6 +33,7 @@ from g3n_cli.commands.options import (
     BatchOption,
     CtxOption,
     DeviceOption,
+    GpuLayersOption,
     GrammarOption,
     KeepResidentOption,
     KernelsOption,
@@ -46,14 +47,12 @@ from g3n_cli.commands.options import (
     ThreadsOption,
 )
 from g3n_cli.commands.remote import (
-    CPU,
-    check_device,
     is_address,
     open_remote,
     refuse_engine_flags,
 )
 from g3n_cli.commands.saving import GoOnOption, NoSaveOption, Saving, SessionOption
-from g3n_cli.config import AUTO, EngineSettings, count_physical_cores
+from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,6 +95,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     model: ModelOption = None,
     file: FileOption = None,
     device: DeviceOption = CPU,
+    gpu_layers: GpuLayersOption = EngineSettings.gpu_layers,
     max_tokens: Annotated[
         int | None,
         typer.Option(
@@ -246,6 +246,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         keep_resident=keep_resident,
         act=act,
         named_sizes=read_sizes(),
+        device=CPU if is_address(device) else device,
+        gpu_layers=None if is_address(device) else gpu_layers,
     )
 
     from g3n_cli.chat.options import AnswerOptions, ServerOptions
@@ -294,7 +296,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
             )
         return
 
-    check_device(device)
     check_min_tps(min_tps, size)
     question = ask(prompt, file or [], media, terminal, is_open=is_conversation, record=record)
     rules = None if grammar is None else read_text(grammar)

@@ -41,6 +41,7 @@ _MORE = {
     "ROCm": ("GGML_HIP", "linux", "AMD GPUs", "ROCm's HIP SDK"),
     "SYCL": ("GGML_SYCL", "linux", "Intel GPUs", "the oneAPI toolkit"),
     "Vulkan": ("GGML_VULKAN", "linux", "GPUs of any make", "Vulkan headers, glslc"),
+    "RPC": ("GGML_RPC", "any", "devices of other machines", "nothing more"),
     "MTL": ("GGML_METAL", "darwin", "Apple's GPUs", "Xcode's command line tools"),
 }
 
@@ -78,7 +79,7 @@ def find_missing(built: Collection[str], system: str) -> tuple[Missing, ...]:
     return tuple(
         Missing(name, runs_on, needs, f'CMAKE_ARGS="-D{option}=on" {pip}')
         for name, (option, home, runs_on, needs) in _MORE.items()
-        if home == system and name not in built
+        if home in ("any", system) and name not in built
     )
 
 
@@ -103,7 +104,7 @@ def show_build(ggml: str, backends: Collection[Backend], kernels: Collection[str
 
 def show_missing(missing: Collection[Missing]) -> str:
     """How to get the backends that are not there."""
-    lines = ["Not built in; g3n itself computes on the CPU so far:"]
+    lines = ["Not built in:"]
     for backend in missing:
         lines.append(f"\n{backend.name}: {backend.runs_on}, takes {backend.needs}")
         lines.append(f"  {backend.install}")

@@ -19,8 +19,7 @@ from g3n_cli.commands.options import (
     PleOption,
     SizeOption,
 )
-from g3n_cli.commands.remote import CPU, check_device, is_address
-from g3n_cli.config import AUTO, EngineSettings
+from g3n_cli.config import AUTO, CPU, EngineSettings
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.text import align, escape_json
 
@@ -59,9 +58,8 @@ def estimate_model(  # noqa: PLR0913  one parameter for each flag
     from g3n_cli.engine.validate import open_model
     from g3n_cli.registry.models import read_sizes, resolve
 
-    if is_address(device):
-        raise UsageError("what a server needs is not known here", "leave --device out")
-    check_device(device)
+    if device.lower() != CPU:
+        raise UsageError("estimates are of this machine's own memory", "leave --device out")
     spec = resolve(model)
     settings = EngineSettings(
         n_ctx=ctx,

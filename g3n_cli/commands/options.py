@@ -134,9 +134,20 @@ DeviceOption: TypeAlias = Annotated[
         metavar="NAME",
         envvar="G3N_DEVICE",
         autocompletion=complete_device,
-        help="Where the model runs: cpu, or the address of an OpenAI-compatible server, such as "
+        help="Where the model runs: cpu, a device that g3n devices lists, rpc:HOST:PORT for one "
+        "that g3n serve-device lends, or the address of an OpenAI-compatible server, such as "
         "http://127.0.0.1:8080/v1. All that is said is sent there; -m names one of its models "
         "(else its first), the environment variable G3N_API_KEY holds its key.",
+    ),
+]
+GpuLayersOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--gpu-layers",
+        metavar="N",
+        envvar="G3N_GPU_LAYERS",
+        show_default="all",
+        help="How many layers lie on the device of --device; the CPU computes the others.",
     ),
 ]
 GrammarOption: TypeAlias = Annotated[

@@ -1,4 +1,4 @@
-"""``--device``: the CPU, or a server that is named by its address."""
+"""``--device``: a server that is named by its address."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from g3n_cli.chat.remote import RemoteSession
     from g3n_cli.ui.terminal import Terminal
 
-CPU = "cpu"
 FOR_SERVERS = frozenset(
     (
         *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
@@ -29,25 +28,6 @@ FOR_SERVERS = frozenset(
 def is_address(device: str) -> bool:
     """Whether a device is named by an address."""
     return "://" in device
-
-
-def check_device(device: str) -> None:
-    """Refuse devices of this machine that models cannot run on.
-
-    Raises:
-        UsageError: there is no such device, or none that g3n can use yet.
-    """
-    if device.lower() == CPU:
-        return
-    from g3n_cli.ggml.devices import list_devices
-
-    names = [found.name for found in list_devices()]
-    if device.lower() in [name.lower() for name in names]:
-        raise UsageError(f"--device {device} is not built yet: models run on the CPU")
-    raise UsageError(
-        f"no device is called {device!r}",
-        f"there is {', '.join(names)}; a server is named as http://host:port/v1",
-    )
 
 
 def refuse_engine_flags(context: typer.Context, for_servers: Collection[str] = FOR_SERVERS) -> None:

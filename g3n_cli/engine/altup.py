@@ -104,8 +104,10 @@ class AltUp:
         routed = self._route(layer, g.middle(state, 0))
         # p[k, i] with the identity added, so that the sum over k contains stream i itself.
         coefs = g.add(g.mul_mat(matrix, routed), g.columns(self.identity, 0, n_altup * n_streams))
-        coefs = g.reshape(coefs, n_altup, n_streams, n_tokens)
-        return g.out_prod(state, g.permute(coefs, 1, 0, 2, 3))
+        coefs = g.permute(g.reshape(coefs, n_altup, n_streams, n_tokens), 1, 0, 2, 3)
+        if self.weights.is_offloaded(layer):
+            coefs = g.cont(coefs)  # Vulkan takes no other order
+        return g.out_prod(state, coefs)
 
     def _kernels_for(self, layer: int) -> Kernels | None:
         """Own kernels, if they take the layer's matrices."""
@@ -118,7 +120,7 @@ class AltUp:
             and router.ne[1] <= _MOST_STREAMS
             and self.weights.kernels_of(router) is None
         )
-        return self.weights.kernels if is_known else None
+        return self.weights.kernels_at(layer) if is_known else None
 
     def _router(self, layer: int, coefs: str) -> tuple[Tensor, Tensor, Tensor]:
         w = self.weights

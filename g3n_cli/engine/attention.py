@@ -80,12 +80,15 @@ class Attention:
         owner = hp.kv_source[layer]
         k = g.split_rows(self.cache.keys[owner], hp.n_embd_head_k, mask.ne[0])
         v = g.split_rows(self.cache.values[owner], hp.n_embd_head_v, mask.ne[0])
-        read = g.name(self._attend(q, k, v, mask), f"kqv_out-{layer}")
+        read = g.name(self._attend(owner, q, k, v, mask), f"kqv_out-{layer}")
         return multiply(w.of(layer, "attn_output"), read)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-        """``q [d, n_head, n]`` and ``k``, ``v [d, n_head_kv, n_kv]`` to ``[d_v * n_head, n]``."""
-        g, kernels = self.graph, self.weights.kernels
+    def _attend(self, owner: int, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """``q [d, n_head, n]`` and ``k``, ``v [d, n_head_kv, n_kv]`` to ``[d_v * n_head, n]``.
+
+        Computed where the ``owner`` layer's K/V lie: they are more than questions and answers.
+        """
+        g, kernels = self.graph, self.weights.kernels_at(owner)
         ne = (v.ne[0] * q.ne[1], q.ne[2])
         # ggml is as good at reading K/V once, for the only position of a step.
         if (
@@ -96,7 +99,8 @@ class Attention:
         ):
             return g.custom(F32, ne, (q, k, v, mask), kernels.attention)
         q, k, v = (g.permute(t, 0, 2, 1, 3) for t in (q, k, v))
-        return g.reshape(g.flash_attn(q, k, v, mask), *ne)
+        read = g.flash_attn(q, k, v, mask)
+        return g.reshape(g.place(read, on_device=self.weights.is_offloaded(owner)), *ne)
 
     def _rope_base(self, layer: int) -> float:
         return self.hparams.rope_base_swa if self.hparams.is_swa[layer] else self.hparams.rope_base

@@ -20,7 +20,7 @@ from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.kv_cache import KV_TYPES, N_SNAPSHOTS, STEP_MULTIPLE, KvCache
 from g3n_cli.engine.matformer import FULL, SizeResolver, find_width_multiple
-from g3n_cli.engine.plan import Plans
+from g3n_cli.engine.plan import CpuExecutor, Plans
 from g3n_cli.engine.ple import N_WARM_ROWS
 from g3n_cli.engine.summary import PLE_TENSOR, find_unused
 from g3n_cli.engine.weights import Weights
@@ -136,7 +136,7 @@ def _count_compute(model: Gemma3n, settings: EngineSettings, widths: Widths) -> 
     with ExitStack() as stack:
         backend = CpuBackend(settings.n_threads)
         stack.callback(backend.close)
-        plans = Plans([backend], model.build)
+        plans = Plans(CpuExecutor(backend), model.build)
         stack.callback(plans.close)
         plans.get(shape)
         return plans.compute_bytes

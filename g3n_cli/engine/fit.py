@@ -37,6 +37,8 @@ def check_fits(
 ) -> None:
     """Refuse a model that would not fit into the memory that is free now.
 
+    What lies on a device is not counted here, and so nothing where there is one.
+
     Args:
         gguf: A validated file.
         settings: How it is to be run; its size is not ``auto``.
@@ -47,6 +49,8 @@ def check_fits(
         DoesNotFitError: names what would fit.
         UsageError: a setting the model does not allow.
     """
+    if not settings.is_on_cpu:
+        return
     free = read_free()
     try:
         needed = estimate(gguf, settings).total

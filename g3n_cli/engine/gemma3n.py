@@ -65,10 +65,14 @@ class Gemma3n:
     skip_shared: bool
     act: ActType = "q8"
 
+    @property
+    def n_nodes(self) -> int:
+        """Most nodes, inputs and views of a graph."""
+        return N_NODES_BASE + N_NODES_PER_LAYER * self.hparams.n_layer
+
     def build(self, shape: StepShape, taps: frozenset[str] = frozenset()) -> BuiltStep:
         """The graph of a step of ``shape``, keeping the nodes named in ``taps`` readable."""
-        n_nodes = N_NODES_BASE + N_NODES_PER_LAYER * self.hparams.n_layer
-        return _StepBuilder(self, shape, Graph(n_nodes, taps)).build()
+        return _StepBuilder(self, shape, Graph(self.n_nodes, taps)).build()
 
 
 @dataclass(frozen=True)
@@ -225,9 +229,9 @@ class _StepBuilder:
         g, w, eps, multiply = self.g, self.w, self.hp.rms_eps, self.products.build
         low = multiply(w.of(layer, "laurel_r"), multiply(w.of(layer, "laurel_l"), x))
         norms = (w.of(layer, "post_attention_norm"), w.of(layer, "laurel_post_norm"))
-        if w.kernels and x.ne[0] % LANES == 0:
+        if (kernels := w.kernels_at(layer)) and x.ne[0] % LANES == 0:
             sources = (attended, norms[0], active, low, norms[1], x)
-            return g.custom(F32, x.ne[:2], sources, w.kernels.residual, (eps,))
+            return g.custom(F32, x.ne[:2], sources, kernels.residual, (eps,))
         attended = g.rms_norm(attended, eps, norms[0])
         g.name(attended, f"attn_post_norm-{layer}")
         laurel = g.add(g.rms_norm(low, eps, norms[1]), x)

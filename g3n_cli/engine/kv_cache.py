@@ -8,8 +8,10 @@ overwrites what its own positions still attend to. Memory is taken only as rows 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +19,14 @@ import numpy.typing as npt
 from g3n_cli.config import KvType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.errors import UsageError
+from g3n_cli.ggml.device_backend import DeviceBackend
+from g3n_cli.ggml.graph import F32, I64
 from g3n_cli.ggml.handles import Buffer, Context, MemoryRange, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
+
+if TYPE_CHECKING:
+    from g3n_cli.engine.offload import Offload  # which needs to know this module's rows
 
 KV_TYPES: dict[KvType, int] = {"f32": 0, "f16": 1, "q8_0": 8, "q4_0": 2}
 N_SNAPSHOTS = 4
@@ -62,6 +69,10 @@ class KvCache:
         n_ctx: Positions it holds.
         n_batch: Most positions of a step, fillers apart.
         kind: Type of the values.
+        offload: The device that holds those of its layers.
+
+    Raises:
+        UsageError: values of this type cannot be had.
 
     Attributes:
         n_past: Positions computed and kept.
@@ -70,7 +81,14 @@ class KvCache:
         values: ``[n_head_kv * n_embd_head_v, rows]`` by owner layer.
     """
 
-    def __init__(self, hparams: HParams, n_ctx: int, n_batch: int, kind: KvType) -> None:
+    def __init__(
+        self,
+        hparams: HParams,
+        n_ctx: int,
+        n_batch: int,
+        kind: KvType,
+        offload: Offload | None = None,
+    ) -> None:
         self._hparams, self._n_ctx = hparams, n_ctx
         self.n_ring = count_ring_rows(hparams, n_ctx, n_batch)
         self.n_past = 0
@@ -79,38 +97,56 @@ class KvCache:
         owners = range(hparams.n_layer_kv)
         widths = [hparams.n_head_kv * n for n in (hparams.n_embd_head_k, hparams.n_embd_head_v)]
         check_kv_type(hparams, kind)
-        ggml_type, lib = KV_TYPES[kind], load()
-        self._context = Context(2 * len(owners))
+        self._stack = ExitStack()
+        n_offloaded = min(offload.n_layer, len(owners)) if offload else 0
+        on_device, on_cpu = Context(2 * n_offloaded), Context(2 * len(owners))
+        self._stack.callback(on_device.close)
+        self._stack.callback(on_cpu.close)
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
-        places: list[tuple[Tensor, int]] = []
-        size = 0
         for layer in owners:
             n_rows = self.n_ring if hparams.is_swa[layer] else n_ctx
+            context = on_device if layer < n_offloaded else on_cpu
             for tensors, width in zip((self.keys, self.values), widths, strict=True):
-                tensors[layer] = self._context.new_tensor(ggml_type, width, n_rows)
-                places.append((tensors[layer], size))
-                size += -(-lib.nbytes(tensors[layer].ptr) // 64) * 64
-        self._buffer = Buffer.zeros(size)
-        for tensor, offset in places:
-            self._buffer.place(tensor, offset)
+                tensors[layer] = context.new_tensor(KV_TYPES[kind], width, n_rows)
+        self._buffer: Buffer | None = None
+        if n_offloaded < len(owners):
+            self._place(owners[n_offloaded:])
+        if offload and n_offloaded:
+            buffer = Buffer.of_context(on_device, offload.device.buffer_type)
+            self._stack.callback(buffer.close)
+            buffer.clear()
+            _check_writable(self.keys[0], offload.device, kind)
 
     @property
     def memory_ranges(self) -> list[MemoryRange]:
-        """Where rows and snapshots lie."""
+        """Where rows and snapshots lie in this process's memory."""
         saved = (
             (array.ctypes.data, array.nbytes)
             for snapshot in self._snapshots
             for pair in snapshot.layers.values()
             for array in pair
         )
-        return [(self._buffer.base, self._buffer.size), *saved]
+        held = [(self._buffer.base, self._buffer.size)] if self._buffer else []
+        return [*held, *saved]
 
     def close(self) -> None:
         """Free the memory; closing twice is harmless."""
         self._snapshots.clear()
-        self._buffer.close()
-        self._context.close()
+        self._stack.close()
+
+    def _place(self, layers: Sequence[int]) -> None:
+        """Give tensors memory of the CPU's that is taken only as rows are touched."""
+        places: list[tuple[Tensor, int]] = []
+        size = 0
+        for layer in layers:
+            for tensor in (self.keys[layer], self.values[layer]):
+                places.append((tensor, size))
+                size += -(-load().nbytes(tensor.ptr) // 64) * 64
+        self._buffer = Buffer.zeros(size)
+        self._stack.callback(self._buffer.close)
+        for tensor, offset in places:
+            self._buffer.place(tensor, offset)
 
     # -------------------------------------------------------------------------------------- steps
 
@@ -257,6 +293,15 @@ class KvCache:
         if n_before_wrap < len(rows):
             runs.append((n_before_wrap, len(rows), 0))
         return runs
+
+
+def _check_writable(keys: Tensor, device: DeviceBackend, kind: KvType) -> None:
+    """A device that cannot write into what it holds would make ggml abort."""
+    lib = load()
+    with Context(3) as context:
+        values, rows = context.new_tensor(F32, keys.ne[0], 1), context.new_tensor(I64, 1)
+        if not device.supports(lib.set_rows(context.ptr, keys.ptr, values.ptr, rows.ptr)):
+            raise UsageError(f"{device.name} has no K/V of type {kind}", "try --kv f16")
 
 
 def _to_mask(is_seen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float16]:

@@ -15,6 +15,7 @@ from g3n_cli.engine.tokenizer import LlamaTokenizer
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import InputError, UsageError
 from g3n_cli.ggml.abort import AbortFlag
+from g3n_cli.ggml.device_backend import prepare_device
 from g3n_cli.ggml.llama import Model
 from g3n_cli.ggml.llama_context import LlamaContext
 
@@ -31,7 +32,8 @@ class LlamaEngine:
 
     Raises:
         ModelError: llama.cpp cannot load or run the file.
-        UsageError: a setting this model does not allow.
+        UsageError: a setting this model does not allow, or no device of this name.
+        ServerError: the server that lends the device does not answer.
     """
 
     def __init__(self, path: Path, name: str, settings: EngineSettings) -> None:
@@ -39,12 +41,21 @@ class LlamaEngine:
             raise _has_one_size(name)
         if settings.act != "q8":
             raise UsageError(f"--act {settings.act} is for Gemma 3n; {name} runs on llama.cpp")
+        device = None if settings.is_on_cpu else prepare_device(settings.device)
         self._keys: list[Key] = []
         self._abort = AbortFlag()
         with ExitStack() as stack:
             self._worker = Worker(self._abort.set)
             stack.callback(self._worker.close)
-            model = self._worker.run(lambda: Model(path, repack=settings.repack, abort=self._abort))
+            model = self._worker.run(
+                lambda: Model(
+                    path,
+                    repack=settings.repack,
+                    abort=self._abort,
+                    device=device,
+                    gpu_layers=settings.gpu_layers,
+                )
+            )
             stack.callback(model.close)
             settings = settings.limit_context(model.n_ctx_train)
             self._settings = settings

@@ -26,7 +26,8 @@ def open_engine(path: Path, name: str, settings: EngineSettings) -> Engine:
 
     Raises:
         ModelError: the file is missing, broken or of a kind that cannot be run.
-        UsageError: a setting the model does not allow.
+        UsageError: a setting the model does not allow, or no device of this name.
+        ServerError: the server that lends the device does not answer.
         DoesNotFitError: there is not enough memory.
     """
     gguf = open_model(path)

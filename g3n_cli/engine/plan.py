@@ -7,7 +7,7 @@ time; a plan that needs a larger one makes those built before it void.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from g3n_cli.engine.gemma3n import BuiltStep, StepShape
 from g3n_cli.ggml.allocator import GraphAllocator
 from g3n_cli.ggml.backend import CpuBackend
+from g3n_cli.ggml.device_backend import Scheduler
+from g3n_cli.ggml.graph import Graph
 from g3n_cli.ggml.handles import MemoryRange, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 
@@ -24,26 +26,37 @@ N_PLANS = 6
 Inputs = Mapping[str, npt.NDArray[Any]]
 
 
+class CpuExecutor(GraphAllocator):
+    """Runs graphs on the CPU, in one buffer."""
+
+    def __init__(self, backend: CpuBackend) -> None:
+        super().__init__(backend, "lower --ctx or --batch")
+        self._backend = backend
+
+    def compute(self, graph: Graph) -> None:
+        """Compute a graph that has memory; see ``CpuBackend.compute``."""
+        self._backend.compute(graph.ptr)
+
+
 class Plans:
     """The plans of one engine, least recently used ones dropped.
 
     Args:
-        backends: Where graphs run; the CPU, today the only one.
+        executor: What runs graphs; ``close`` closes it too.
         build: Makes the graph of a shape.
     """
 
     def __init__(
-        self, backends: Sequence[CpuBackend], build: Callable[[StepShape], BuiltStep]
+        self, executor: CpuExecutor | Scheduler, build: Callable[[StepShape], BuiltStep]
     ) -> None:
-        (self._backend,) = backends
+        self._executor = executor
         self._build = build
-        self._allocator = GraphAllocator(self._backend, "lower --ctx or --batch")
         self._steps: OrderedDict[StepShape, BuiltStep] = OrderedDict()
 
     @property
     def compute_bytes(self) -> int:
-        """Bytes of the shared compute buffer."""
-        return self._allocator.size
+        """Bytes of the shared compute buffer in the CPU's memory."""
+        return self._executor.size
 
     @property
     def memory_ranges(self) -> list[MemoryRange]:
@@ -62,7 +75,7 @@ class Plans:
         for name, tensor in step.inputs.items():
             if tensor.is_allocated:
                 write_tensor(tensor, np.ascontiguousarray(inputs[name]))
-        self._backend.compute(step.graph.ptr)
+        self._executor.compute(step.graph)
         n_vocab = step.logits.ne[0] if step.logits else 0
         logits = np.empty((shape.n_out, n_vocab), np.float32)
         if step.logits:
@@ -74,7 +87,7 @@ class Plans:
         step = self._steps.pop(shape, None)
         if step is None:
             step = self._build(shape)
-            if self._allocator.allocate(step.graph):
+            if self._executor.allocate(step.graph):
                 self._drop_all()
             elif len(self._steps) == N_PLANS:
                 self._steps.popitem(last=False)[1].graph.close()
@@ -84,7 +97,7 @@ class Plans:
     def close(self) -> None:
         """Free all plans and the buffer; closing twice is harmless."""
         self._drop_all()
-        self._allocator.close()
+        self._executor.close()
 
     def _drop_all(self) -> None:
         for step in self._steps.values():

@@ -20,7 +20,8 @@ from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import STEP_MULTIPLE, KvCache
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
-from g3n_cli.engine.plan import Inputs, Plans
+from g3n_cli.engine.offload import open_offload
+from g3n_cli.engine.plan import CpuExecutor, Inputs, Plans
 from g3n_cli.engine.ple import PleCounters, PleTable
 from g3n_cli.engine.products import check_activations
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
@@ -39,6 +40,7 @@ from g3n_cli.engine.weights import Weights
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import InputError, ModelError
 from g3n_cli.ggml.backend import CpuBackend
+from g3n_cli.ggml.device_backend import Scheduler
 from g3n_cli.ggml.handles import MemoryRange, trim_heap
 from g3n_cli.kernels.library import load_kernels
 
@@ -59,7 +61,8 @@ class Gemma3nEngine:
     Raises:
         ModelError: the vocabulary does not load.
         DoesNotFitError: there is not enough memory.
-        UsageError: a setting this model does not allow.
+        UsageError: a setting this model does not allow, or no device of this name.
+        ServerError: the server that lends the device does not answer.
     """
 
     def __init__(
@@ -80,12 +83,16 @@ class Gemma3nEngine:
         with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
             # The vocabulary takes as long as the weights; C code does both, so they overlap.
             vocabulary = pool.submit(_load_vocabulary, gguf)
+            offload = open_offload(gguf, hparams, settings)
+            if offload:
+                stack.callback(offload.close)
             weights = Weights(
                 gguf,
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
                 hparams,
                 settings,
                 kernels,
+                offload,
             )
             stack.callback(weights.close)
             self._weights = weights
@@ -94,7 +101,7 @@ class Gemma3nEngine:
             self._size = resolver.resolve(settings.size)
             self._prefill_size = resolver.resolve(settings.prefill_size or settings.size)
             self._weights.resize(self._used_widths())
-            cache = KvCache(hparams, settings.n_ctx, settings.n_batch, settings.kv)
+            cache = KvCache(hparams, settings.n_ctx, settings.n_batch, settings.kv, offload)
             stack.callback(cache.close)
             ple = PleTable(gguf.path, gguf.tensors[PLE_TENSOR], settings.ple)
             stack.callback(ple.close)
@@ -102,7 +109,12 @@ class Gemma3nEngine:
             stack.callback(backend.close)
             is_skipping = settings.prefill == "skip"
             model = Gemma3n(hparams, weights, cache, ple.type, is_skipping, settings.act)
-            plans = Plans([backend], lambda shape: model.build(shape, taps))
+            executor = (
+                Scheduler(offload.device, backend, model.n_nodes)
+                if offload
+                else CpuExecutor(backend)
+            )
+            plans = Plans(executor, lambda shape: model.build(shape, taps))
             stack.callback(plans.close)
             worker = Worker(backend.abort.set)
             stack.callback(worker.close)

@@ -58,7 +58,8 @@ def identify(gguf: GgufFile, settings: EngineSettings, kernels: str) -> str:
     Of the model the header, with all tensors' names and places, the length and samples of its
     data: reading 3 GB at each start would cost more than it saves.
     """
-    seen = hashlib.sha256(f"{VERSION} {settings.kv} {settings.act} {kernels}".encode())
+    how = (VERSION, settings.kv, settings.act, kernels, settings.device, settings.gpu_layers)
+    seen = hashlib.sha256(repr(how).encode())
     first = min((info.offset for info in gguf.tensors.values()), default=0)
     with gguf.path.open("rb") as file:
         seen.update(file.read(first))

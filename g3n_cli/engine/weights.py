@@ -25,6 +25,7 @@ from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.offload import Offload
 from g3n_cli.engine.pages import count_page_bytes
 from g3n_cli.engine.pieces import N_PIECES, Columns, Pieces
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
@@ -85,6 +86,7 @@ class Weights:
         settings: Whether to rearrange matrices at all, for which activations, what stays in memory,
             and how many tensors are read and rearranged at the same time.
         kernels: Whose panels to make; None for ggml's forms alone.
+        offload: What lies on a device; its tensors are among ``names`` and are found here too.
 
     Attributes:
         kernels: As given.
@@ -97,8 +99,11 @@ class Weights:
         hparams: HParams,
         settings: EngineSettings,
         kernels: Kernels | None,
+        offload: Offload | None = None,
     ) -> None:
         self._path, self.kernels, self._settings = gguf.path, kernels, settings
+        self._n_offloaded = offload.n_layer if offload else 0
+        names = set(names) - (offload.names if offload else set())
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
         self._context = Context((2 + N_PIECES) * len(infos))
         self._tensors = {info.name: self._context.new_tensor(info.type, *info.ne) for info in infos}
@@ -139,6 +144,8 @@ class Weights:
             info.name: Pieces(info, tensors, self._tensors[info.name])
             for info, tensors in down.items()
         }
+        if offload:
+            self._tensors |= offload.tensors
         self._loaded = dict.fromkeys(infos, NOTHING)
         self._held: Widths | None = None  # whose weights are there; None amid a change
 
@@ -159,6 +166,14 @@ class Weights:
         name = f"blk.{layer}.{DOWN}.weight"
         pieces = self._pieces.get(name)
         return pieces.columns(width) if pieces else [(self._tensors[name], 0, width)]
+
+    def is_offloaded(self, layer: int) -> bool:
+        """Whether a layer lies on a device."""
+        return layer < self._n_offloaded
+
+    def kernels_at(self, layer: int) -> Kernels | None:
+        """The kernels that may compute a layer; None on a device, or where there are none."""
+        return None if self.is_offloaded(layer) else self.kernels
 
     def kernels_of(self, tensor: Tensor) -> Kernels | None:
         """The kernels whose panels ``tensor`` is stored in; None if ggml multiplies with it.

@@ -70,9 +70,12 @@ class Feature(Structure):
 
 
 ABORT_CALLBACK = ctypes.CFUNCTYPE(c_bool, c_void_p)
+FATAL_CALLBACK = ctypes.CFUNCTYPE(None, c_char_p)
 LOG_CALLBACK = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
 GET_EXTRA_BUFTS = ctypes.CFUNCTYPE(POINTER(c_void_p), c_void_p)
 GET_FEATURES = ctypes.CFUNCTYPE(POINTER(Feature), c_void_p)
+RPC_ADD_SERVER = ctypes.CFUNCTYPE(c_void_p, c_char_p)
+RPC_START_SERVER = ctypes.CFUNCTYPE(None, c_char_p, c_char_p, c_size_t, c_size_t, POINTER(c_void_p))
 
 _P, _I, _L, _Z, _F, _S = c_void_p, c_int, c_int64, c_size_t, c_float, c_char_p
 
@@ -81,6 +84,7 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "version": (_S,),
     "commit": (_S,),
     "log_set": (None, LOG_CALLBACK, _P),
+    "set_abort_callback": (_P, FATAL_CALLBACK),
     "init": (_P, InitParams),
     "free": (None, _P),
     "tensor_overhead": (_Z,),
@@ -141,6 +145,7 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "gallocr_free": (None, _P),
     "gallocr_alloc_graph": (c_bool, _P, _P),
     "gallocr_get_buffer_size": (_Z, _P, _I),
+    "backend_alloc_ctx_tensors_from_buft": (_P, _P, _P),
     "backend_free": (None, _P),
     "backend_graph_compute": (_I, _P, _P),
     "backend_get_default_buffer_type": (_P, _P),
@@ -152,6 +157,7 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "backend_buffer_get_base": (_P, _P),
     "backend_buffer_get_size": (_Z, _P),
     "backend_buffer_set_usage": (None, _P, _I),
+    "backend_buffer_clear": (None, _P, c_uint8),
     "backend_cpu_buffer_from_ptr": (_P, _P, _Z),
     "backend_tensor_alloc": (_I, _P, _P, _P),
     "backend_tensor_set": (None, _P, _P, _Z, _Z),
@@ -161,10 +167,19 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "backend_dev_type": (_I, _P),
     "backend_dev_memory": (None, _P, POINTER(_Z), POINTER(_Z)),
     "backend_dev_supports_op": (c_bool, _P, _P),
+    "backend_dev_init": (_P, _P, _S),
     "backend_dev_backend_reg": (_P, _P),
     "backend_reg_name": (_S, _P),
     "backend_reg_dev_get": (_P, _P, _Z),
+    "backend_reg_dev_count": (_Z, _P),
     "backend_reg_get_proc_address": (_P, _P, _S),
+    "backend_sched_new": (_P, POINTER(_P), POINTER(_P), _I, _Z, c_bool, c_bool),
+    "backend_sched_free": (None, _P),
+    "backend_sched_reset": (None, _P),
+    "backend_sched_set_tensor_backend": (None, _P, _P, _P),
+    "backend_sched_alloc_graph": (c_bool, _P, _P),
+    "backend_sched_graph_compute": (_I, _P, _P),
+    "backend_sched_get_buffer_size": (_Z, _P, _P),
 }
 CPU_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "cpu_init": (None,),
@@ -178,6 +193,7 @@ REGISTRY_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "backend_dev_get": (_P, _Z),
     "backend_reg_count": (_Z,),
     "backend_reg_get": (_P, _Z),
+    "backend_reg_by_name": (_P, _S),
 }
 
 ABORT_FLAG_TYPE = c_uint8 * 2

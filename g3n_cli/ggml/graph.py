@@ -31,7 +31,8 @@ class Graph:
     """A graph under construction; owns the structs of its tensors, not their memory.
 
     Shapes are given in ggml order, ``ne[0]`` first. Operations return new tensors and compute
-    nothing. ``taps`` collects the tensors whose values stay readable after the computation.
+    nothing. ``taps`` collects the tensors whose values stay readable after the computation,
+    ``places`` those that are to be computed on the device (True) or on the CPU.
 
     Args:
         n_nodes: Most nodes, inputs and views the graph may have.
@@ -48,6 +49,7 @@ class Graph:
             n_nodes, [("next", np.int64), ("params", np.float32, _N_PARAMS)]
         )
         self._n_custom = 0
+        self.places: list[tuple[Tensor, bool]] = []
         self.taps: dict[str, Tensor] = {}
 
     def close(self) -> None:
@@ -103,7 +105,12 @@ class Graph:
             *(self._ctx, kind, *extents),
             *(args, len(sources), function, _ALL_THREADS, state.ctypes.data),
         )
-        return Tensor(node)
+        return self.place(Tensor(node), on_device=False)
+
+    def place(self, tensor: Tensor, *, on_device: bool) -> Tensor:
+        """Compute a node on the device, if it can, or on the CPU, if there is a choice at all."""
+        self.places.append((tensor, on_device))
+        return tensor
 
     # ------------------------------------------------------------------------------- element-wise
 

@@ -122,6 +122,20 @@ class Buffer(Managed):
         except OSError as error:
             raise DoesNotFitError(f"cannot allocate {size / 1e9:.2f} GB: {error}") from error
 
+    @classmethod
+    def of_context(cls, context: Context, buffer_type: int) -> Buffer:
+        """Memory of ``buffer_type`` for all tensors of a context, each with its place in it.
+
+        Where such memory comes in pieces of limited size, it is several pieces.
+
+        Raises:
+            DoesNotFitError: there is no such memory.
+        """
+        ptr = load().backend_alloc_ctx_tensors_from_buft(context.ptr, buffer_type)
+        if not ptr:
+            raise DoesNotFitError("the device has not enough memory", "lower --gpu-layers or --ctx")
+        return cls(ptr)
+
     @property
     def base(self) -> int:
         """Address of the first byte."""
@@ -135,6 +149,10 @@ class Buffer(Managed):
     def mark_as_weights(self) -> None:
         """Tell ggml that what lies here is not written by graphs."""
         self._lib.backend_buffer_set_usage(self.ptr, BUFFER_USAGE_WEIGHTS)
+
+    def clear(self) -> None:
+        """Fill it with zeros."""
+        self._lib.backend_buffer_clear(self.ptr, 0)
 
     def place(self, tensor: Tensor, offset: int) -> None:
         """Give ``tensor`` the memory at ``offset``.

@@ -12,6 +12,8 @@ from g3n_cli.ggml.abort import AbortFlag
 from g3n_cli.ggml.handles import Managed
 from g3n_cli.ggml.llama_log import C, take_error
 
+_ALL_LAYERS = 1 << 20
+
 
 class Model(Managed):
     """A GGUF file as llama.cpp holds it, with or without its weights.
@@ -21,6 +23,8 @@ class Model(Managed):
         vocab_only: Load no weights.
         repack: Copy weights into the layout the CPU's kernels like best, where there is one.
         abort: Makes loading weights give up.
+        device: Address of the device that computes; None for the CPU.
+        gpu_layers: How many layers lie on it, all if not given.
 
     Raises:
         ModelError: llama.cpp cannot load the file, or gave up.
@@ -33,10 +37,16 @@ class Model(Managed):
         vocab_only: bool = False,
         repack: bool = True,
         abort: AbortFlag | None = None,
+        device: int | None = None,
+        gpu_layers: int | None = None,
     ) -> None:
         params = C.llama_model_default_params()
         params.vocab_only = vocab_only
         params.use_extra_bufts = repack
+        # A list that ends with NULL. Without one llama.cpp takes all GPUs that it finds.
+        devices = (ctypes.c_void_p * 2)(device, None)
+        params.devices = ctypes.cast(devices, ctypes.c_void_p)
+        params.n_gpu_layers = _ALL_LAYERS if gpu_layers is None else gpu_layers
         if abort is not None:
             params.progress_callback = C.llama_progress_callback(lambda *_: not abort.is_set())
         take_error()

@@ -40,11 +40,12 @@ class LlamaContext(Managed):
         params.n_threads = params.n_threads_batch = settings.n_threads
         params.type_k = params.type_v = getattr(C, f"GGML_TYPE_{settings.kv.upper()}")
         # Only a quantized V cache needs flash attention, which is no faster on a CPU.
-        params.flash_attn_type = (
-            C.LLAMA_FLASH_ATTN_TYPE_ENABLED
-            if settings.kv in ("q8_0", "q4_0")
-            else C.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        )
+        if settings.kv in ("q8_0", "q4_0"):
+            params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        elif settings.is_on_cpu:
+            params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        else:
+            params.flash_attn_type = C.LLAMA_FLASH_ATTN_TYPE_AUTO
         params.swa_full = False
         params.abort_callback = abort.callback
         params.abort_callback_data = abort.address

@@ -97,3 +97,16 @@ def test_what_is_no_list_of_numbers_is_refused_with_its_flag(text):
 
 def test_words_stand_between_commas():
     assert parse_words("f16, q8_0", "--kv") == ["f16", "q8_0"]
+
+
+def test_a_sweep_over_devices_counts_layers_on_those_that_have_them():
+    sweep = Sweep([MODEL], [8], [4], [0], BASE, {"gpu_layers": [2, 4]}, ("cpu", "CUDA0"))
+    ways = [(c.device, c.settings.device, c.settings.gpu_layers) for c in sweep.expand()]
+    assert ways == [("cpu", "cpu", None), ("CUDA0", "CUDA0", 2), ("CUDA0", "CUDA0", 4)]
+
+
+def test_a_case_keeps_its_device_as_json():
+    settings = EngineSettings(device="CUDA0", gpu_layers=3)
+    case = Case(MODEL, 8, 4, 0, settings, "CUDA0")
+    assert "device" not in case.recorded_settings
+    assert Case.from_json(json.loads(json.dumps(case.to_json())), ()) == case

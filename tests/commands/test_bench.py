@@ -157,7 +157,7 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("-p", "999999"), 2, "tokens"),
         (("-r", "0"), 2, "'--repetitions'"),
         (("--kv", "f16,q9"), 2, "--kv"),
-        (("--device", "gpu"), 2, "--device gpu"),
+        (("--device", "gpu"), 2, "no device is called 'gpu'"),
         (("--size", "huge"), 2, "no size"),
         (("--preset", "slow"), 2, "--preset"),
         (("-o", "xml"), 2, "--format"),
