@@ -45,6 +45,14 @@ def test_an_answer_that_goes_on_is_the_one_of_the_whole_conversation(g3n):
     assert json.loads(going_on.stdout)["prompt_tokens"] > json.loads(fresh.stdout)["prompt_tokens"]
 
 
+def test_files_are_named_when_a_conversation_goes_on_without_them(g3n, tmp_path):
+    (tmp_path / "notes.txt").write_text("a note")
+    assert g3n.run(*ASK, "-f", tmp_path / "notes.txt", "question").returncode == 0
+    run = g3n.run(*ASK, "-c", "and?")
+    assert b"files of earlier messages are not sent again: " in run.stderr
+    assert b"notes.txt" in run.stderr
+
+
 def test_what_is_not_to_be_saved_is_not(g3n):
     assert g3n.run(*ASK, "--no-save", "question").returncode == 0
     assert g3n.run(*ASK, "question", G3N_NO_SAVE="1").returncode == 0

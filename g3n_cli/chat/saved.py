@@ -117,6 +117,9 @@ class SavedChat(Recorder):
         self._conversation.system = saved.system or self._conversation.system
         self.session, self._n_turns = saved.info.id, len(saved.turns)
         self.store.cut(saved.info.id, self._n_turns)  # the draft is said anew, or not
+        if saved.files:
+            names = ", ".join(dict.fromkeys(saved.files))
+            self._notes.append(f"files of earlier messages are not sent again: {names}")
         engine = self._conversation.engine
         self._restored = self._states.restore(engine, saved.info.id) if engine else ""
         self.draft = saved.draft

@@ -45,6 +45,7 @@ CREATE TABLE turn (
     answer TEXT,  -- NULL while it is being made
     ids BLOB NOT NULL DEFAULT x'',
     stats TEXT,
+    files TEXT NOT NULL DEFAULT '[]',
     UNIQUE (session, position)
 );
 CREATE TABLE piece (
@@ -109,12 +110,14 @@ class SavedSession:
         system: What the model is told before it.
         turns: What was said, oldest first; also an answer that was broken off.
         draft: A last message that has no answer yet, or "".
+        files: Names of what went with the messages, which is not saved itself.
     """
 
     info: SessionInfo
     system: str
     turns: tuple[Turn, ...]
     draft: str
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -194,13 +197,15 @@ class SessionStore:
                 "SELECT system FROM session WHERE id = ?", (info.id,)
             ).fetchone()
             rows = self._db.execute(
-                f"SELECT user, {_ANSWER}, ids, stats FROM turn WHERE session = ? ORDER BY position",
+                f"SELECT user, {_ANSWER}, ids, stats, files FROM turn WHERE session = ?"
+                " ORDER BY position",
                 (info.id,),
             ).fetchall()
         # Only an answer that was broken off before its first piece has neither text nor figures.
-        turns = tuple(_read_turn(*row) for row in rows if row[1] or row[3])
+        turns = tuple(_read_turn(*row[:4]) for row in rows if row[1] or row[3])
         draft = rows[-1][0] if len(turns) < len(rows) else ""
-        return SavedSession(info, system, turns, draft)
+        files = tuple(name for row in rows for name in json.loads(row[4]))
+        return SavedSession(info, system, turns, draft, files)
 
     def search(self, text: str, limit: int = 20) -> list[Hit]:
         """Turns in which all words of ``text`` occur, the best matches first."""
@@ -273,8 +278,8 @@ class SessionStore:
             )
             copy = int(row.lastrowid or 0)
             db.execute(
-                "INSERT INTO turn (session, position, user, answer, ids, stats)"
-                f" SELECT ?, position, user, {_ANSWER}, ids, stats FROM turn"
+                "INSERT INTO turn (session, position, user, answer, ids, stats, files)"
+                f" SELECT ?, position, user, {_ANSWER}, ids, stats, files FROM turn"
                 " WHERE session = ? AND position < ?",
                 (copy, session, n_turns),
             )
@@ -313,10 +318,11 @@ class SessionStore:
         """Close a turn, with all there is to know of it."""
         ids = np.asarray(turn.ids, "<i4").tobytes()
         stats = json.dumps(asdict(turn.stats))
+        files = json.dumps([attachment.name for attachment in turn.attachments])
         with self._change() as db:
             db.execute(
-                "UPDATE turn SET answer = ?, ids = ?, stats = ? WHERE id = ?",
-                (turn.text, ids, stats, number),
+                "UPDATE turn SET answer = ?, ids = ?, stats = ?, files = ? WHERE id = ?",
+                (turn.text, ids, stats, files, number),
             )
             db.execute("DELETE FROM piece WHERE turn = ?", (number,))
 

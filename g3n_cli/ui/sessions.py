@@ -72,7 +72,8 @@ def to_dict(saved: SavedSession) -> dict[str, object]:
         {"user": turn.user, "answer": turn.text, "stats": asdict(turn.stats)}
         for turn in saved.turns
     ]
-    return {**asdict(saved.info), "system": saved.system, "turns": turns, "draft": saved.draft}
+    known = {"system": saved.system, "turns": turns, "draft": saved.draft, "files": saved.files}
+    return {**asdict(saved.info), **known}
 
 
 def _to_markdown(saved: SavedSession) -> str:
