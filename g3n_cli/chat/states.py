@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from g3n_cli.engine.api import Engine
 from g3n_cli.errors import G3nError
+
+if TYPE_CHECKING:  # a conversation with a server does without
+    from g3n_cli.engine.api import Engine
 
 _LEAST_POSITIONS = 256
 """Fewer are read again sooner than they are kept."""

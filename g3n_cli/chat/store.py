@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from g3n_cli.chat.conversation import Turn
 from g3n_cli.engine.stats import GenerationStats
@@ -316,7 +315,7 @@ class SessionStore:
 
     def end_turn(self, number: int, turn: Turn) -> None:
         """Close a turn, with all there is to know of it."""
-        ids = np.asarray(turn.ids, "<i4").tobytes()
+        ids = struct.pack(f"<{len(turn.ids)}i", *turn.ids)
         stats = json.dumps(asdict(turn.stats))
         files = json.dumps([attachment.name for attachment in turn.attachments])
         with self._change() as db:
@@ -367,7 +366,7 @@ def _read_turn(user: str, answer: str, ids: bytes, stats: str | None) -> Turn:
         name: known.get(name) for name in GenerationStats.__dataclass_fields__
     }
     fields["gaps_s"] = tuple(known.get("gaps_s", ()))
-    return Turn(user, answer, tuple(np.frombuffer(ids, "<i4").tolist()), GenerationStats(**fields))
+    return Turn(user, answer, struct.unpack(f"<{len(ids) // 4}i", ids), GenerationStats(**fields))
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -72,7 +72,10 @@ def test_an_estimate_adds_up(g3n):
 
 @pytest.mark.parametrize(
     ("flags", "part"),
-    [(("--device", "http://h/v1"), "not known here"), (("--size", "auto"), "follows the free")],
+    [
+        (("--device", "http://h/v1"), "this machine's own memory"),
+        (("--size", "auto"), "follows the free"),
+    ],
 )
 def test_what_cannot_be_estimated_is_said(g3n, flags, part):
     assert_fails(g3n.run("estimate", "g3n-mini", *flags), 2, part)

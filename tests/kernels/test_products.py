@@ -195,7 +195,8 @@ def compute_ffn(variant, matrices, x, z, kind_of_up=Q4_0, *, by_rows=False, act=
             weights.add(kind_of_up, up, x.shape[1], by_rows=by_rows),
             weights.add(Q4_0, down, len(up)),
         )
-        (found,) = compute(graph, products.build_ffn(*added, given, z), {given: x})
+        gate, up, down = added
+        (found,) = compute(graph, products.build_ffn(gate, up, [down], given, z), {given: x})
     return found
 
 
@@ -210,7 +211,7 @@ def test_operands_that_do_not_fit_are_refused(variant):
             lambda: products.build(matrix, graph.input("t", F32, 64, 2, 2)),
             lambda: products.build(matrix, graph.input("o", F32, 33, 2)),
             lambda: products.build(matrix, graph.permute(graph.input("p", F32, 2, 64), 1, 0, 2, 3)),
-            lambda: products.build_ffn(matrix, wide, matrix, x, None),
+            lambda: products.build_ffn(matrix, wide, [matrix], x, None),
         ]
         for operation in wrong:
             with pytest.raises(ShapeError):

@@ -47,11 +47,6 @@ class Projector:
         """
         if not kinds:
             return
-        if "image" in kinds:
-            raise InputError(
-                "g3n has no encoder for pictures yet",
-                "a server can take them: --device http://host:port/v1",
-            )
         if self.path is None:
             raise InputError(f"this model has no {kinds[0]} encoder", _HINT)
         metadata = GgufFile.open(self.path).metadata
@@ -60,6 +55,11 @@ class Projector:
         for kind in kinds:
             if metadata.get(_FLAGS[kind]) is not True:
                 raise InputError(f"{self.path.name} has no {kind} encoder", _HINT)
+        if "image" in kinds:
+            raise InputError(
+                "g3n has no encoder for pictures yet",
+                "a server can take them: --device http://host:port/v1",
+            )
 
     def open(self, kind: EncoderKind) -> MediaEncoder:
         """An open encoder; the caller closes it.
