@@ -8,7 +8,6 @@ lose more, as the log is not forced to the disk at each piece.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import struct
 import time
@@ -19,53 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from g3n_cli.chat.conversation import Turn
+from g3n_cli.chat.store_file import is_corrupt, move_aside, open_database
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import G3nError, UsageError
 
-VERSION = 1
-_BUSY_S = 5.0
 _N_TITLE = 80
-_SCHEMA = """
-CREATE TABLE session (
-    id INTEGER PRIMARY KEY,
-    name TEXT UNIQUE,
-    title TEXT NOT NULL DEFAULT '',
-    model TEXT NOT NULL,
-    system TEXT NOT NULL,
-    created REAL NOT NULL,
-    changed REAL NOT NULL
-);
-CREATE INDEX session_by_change ON session (changed);
-CREATE TABLE turn (
-    id INTEGER PRIMARY KEY,
-    session INTEGER NOT NULL REFERENCES session ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    user TEXT NOT NULL,
-    answer TEXT,  -- NULL while it is being made
-    ids BLOB NOT NULL DEFAULT x'',
-    stats TEXT,
-    files TEXT NOT NULL DEFAULT '[]',
-    UNIQUE (session, position)
-);
-CREATE TABLE piece (
-    turn INTEGER NOT NULL REFERENCES turn ON DELETE CASCADE,
-    text TEXT NOT NULL
-);
-CREATE INDEX piece_of_turn ON piece (turn);
-CREATE VIRTUAL TABLE words USING fts5 (user, answer, content = 'turn', content_rowid = 'id');
-CREATE TRIGGER turn_added AFTER INSERT ON turn BEGIN
-    INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
-END;
-CREATE TRIGGER turn_removed AFTER DELETE ON turn BEGIN
-    INSERT INTO words (words, rowid, user, answer)
-    VALUES ('delete', old.id, old.user, old.answer);
-END;
-CREATE TRIGGER turn_changed AFTER UPDATE OF user, answer ON turn BEGIN
-    INSERT INTO words (words, rowid, user, answer)
-    VALUES ('delete', old.id, old.user, old.answer);
-    INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
-END;
-"""
 _LIST = """
 SELECT id, name, title, model, created, changed,
        (SELECT count(*) FROM turn WHERE turn.session = session.id)
@@ -152,14 +109,14 @@ class SessionStore:
     def __init__(self, path: Path) -> None:
         self.path, self.notice = path, ""
         try:
-            self._db = _open(path)
+            self._db = open_database(path)
         except sqlite3.DatabaseError as error:
-            if not _is_corrupt(error):
+            if not is_corrupt(error):
                 raise _translate(error, path) from error
-            aside = _move_aside(path)
+            aside = move_aside(path)
             self.notice = f"{path.name} was damaged and is now {aside.name}; a new one was begun"
             with _translated(path):
-                self._db = _open(path)
+                self._db = open_database(path)
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
@@ -267,7 +224,11 @@ class SessionStore:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def fork(self, session: int, n_turns: int) -> int:
-        """Copy the first turns of a conversation into a new one and return its number."""
+        """Copy the first turns of a conversation into a new one and return its number.
+
+        Raises:
+            G3nError: it was removed.
+        """
         now = time.time()
         with self._change() as db:
             row = db.execute(
@@ -275,6 +236,8 @@ class SessionStore:
                 " SELECT title, model, system, ?, ? FROM session WHERE id = ?",
                 (now, now, session),
             )
+            if not row.rowcount:
+                raise G3nError(f"conversation {session} was removed")
             copy = int(row.lastrowid or 0)
             db.execute(
                 "INSERT INTO turn (session, position, user, answer, ids, stats, files)"
@@ -367,65 +330,6 @@ def _read_turn(user: str, answer: str, ids: bytes, stats: str | None) -> Turn:
     }
     fields["gaps_s"] = tuple(known.get("gaps_s", ()))
     return Turn(user, answer, struct.unpack(f"<{len(ids) // 4}i", ids), GenerationStats(**fields))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL").fetchall()
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA secure_delete = ON").fetchall()
-        db.execute("PRAGMA recursive_triggers = ON")
-        _migrate(db, path)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to this version's form."""
-    db.execute("BEGIN IMMEDIATE")  # two processes may have found it empty
-    try:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise G3nError(f"{path} was written by a newer g3n", "update g3n, or use --no-save")
-        if version == 0:
-            for statement in _split(_SCHEMA):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-def _split(script: str) -> Iterator[str]:
-    """Statements of a script; ``executescript`` would end the transaction."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
-    return error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-
-
-def _move_aside(path: Path) -> Path:
-    """Give a damaged file and its logs another name."""
-    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        log = path.with_name(path.name + suffix)
-        if log.exists():
-            log.rename(aside.with_name(aside.name + suffix))
-    return aside
 
 
 @contextmanager

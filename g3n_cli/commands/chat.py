@@ -27,7 +27,7 @@ from g3n_cli.commands.media_options import (
     count_most_frames,
     find_encoders,
 )
-from g3n_cli.commands.model_defaults import apply_defaults
+from g3n_cli.commands.model_defaults import apply_defaults, recommended
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.conversation import Conversation, Question
     from g3n_cli.media.options import MediaOptions
-    from g3n_cli.registry.models import ModelSpec
     from g3n_cli.ui.terminal import Terminal
 
 
@@ -393,15 +392,3 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     oneshot.answer_as_text(conversation, question, terminal)
     if show_stats:
         oneshot.note_stats(conversation, terminal)
-
-
-def recommended(spec: ModelSpec) -> dict[str, float]:
-    """Sampling settings that the model's authors recommend, by the names of the flags."""
-    sampling = spec.sampling
-    values = {
-        "temp": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-    }
-    return {name: value for name, value in values.items() if value is not None}

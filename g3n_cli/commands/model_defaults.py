@@ -10,6 +10,7 @@ from g3n_cli.config import EngineSettings
 if TYPE_CHECKING:
     import typer
 
+    from g3n_cli.registry.models import ModelSpec
     from g3n_cli.registry.table import EngineDefaults
 
 
@@ -24,3 +25,15 @@ def apply_defaults(
         and getattr(context.get_parameter_source(name), "name", "DEFAULT") == "DEFAULT"
     }
     return replace(settings, **changes)
+
+
+def recommended(spec: ModelSpec) -> dict[str, float]:
+    """Sampling settings that the model's authors recommend, by the names of the flags."""
+    sampling = spec.sampling
+    values = {
+        "temp": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+    }
+    return {name: value for name, value in values.items() if value is not None}

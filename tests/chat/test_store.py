@@ -132,6 +132,16 @@ def test_what_is_removed_is_not_in_the_file_any_more(store, path):
     assert b"marimba" not in found
 
 
+def test_the_number_of_a_removed_conversation_is_not_given_again(store):
+    session = store.begin("model", "")
+    say(store, session, ("A", "a"))
+    store.remove([session])
+    assert store.begin("model", "") != session
+    assert store.add_turn(session, 1, "B", "model") is None
+    with pytest.raises(G3nError, match=f"conversation {session} was removed"):
+        store.fork(session, 1)
+
+
 def test_another_turn_at_the_same_place_is_refused(store, path):
     session = store.begin("model", "")
     say(store, session, ("A", "a"))

@@ -1,0 +1,121 @@
+"""The SQLite file of saved conversations: its form, opening it, what is damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from g3n_cli.errors import G3nError
+
+VERSION = 1
+_BUSY_S = 5.0
+_SCHEMA = """
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- a running chat may hold the number of a removed one
+    name TEXT UNIQUE,
+    title TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL,
+    system TEXT NOT NULL,
+    created REAL NOT NULL,
+    changed REAL NOT NULL
+);
+CREATE INDEX session_by_change ON session (changed);
+CREATE TABLE turn (
+    id INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL REFERENCES session ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    user TEXT NOT NULL,
+    answer TEXT,  -- NULL while it is being made
+    ids BLOB NOT NULL DEFAULT x'',
+    stats TEXT,
+    files TEXT NOT NULL DEFAULT '[]',
+    UNIQUE (session, position)
+);
+CREATE TABLE piece (
+    turn INTEGER NOT NULL REFERENCES turn ON DELETE CASCADE,
+    text TEXT NOT NULL
+);
+CREATE INDEX piece_of_turn ON piece (turn);
+CREATE VIRTUAL TABLE words USING fts5 (user, answer, content = 'turn', content_rowid = 'id');
+CREATE TRIGGER turn_added AFTER INSERT ON turn BEGIN
+    INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
+END;
+CREATE TRIGGER turn_removed AFTER DELETE ON turn BEGIN
+    INSERT INTO words (words, rowid, user, answer)
+    VALUES ('delete', old.id, old.user, old.answer);
+END;
+CREATE TRIGGER turn_changed AFTER UPDATE OF user, answer ON turn BEGIN
+    INSERT INTO words (words, rowid, user, answer)
+    VALUES ('delete', old.id, old.user, old.answer);
+    INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
+END;
+"""
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """The file, made with its folder where missing, in this version's form.
+
+    Raises:
+        G3nError: a newer g3n has written it.
+        sqlite3.DatabaseError: it cannot be read.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA secure_delete = ON").fetchall()
+        db.execute("PRAGMA recursive_triggers = ON")
+        _migrate(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to this version's form."""
+    db.execute("BEGIN IMMEDIATE")  # two processes may have found it empty
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise G3nError(f"{path} was written by a newer g3n", "update g3n, or use --no-save")
+        if version == 0:
+            for statement in _split(_SCHEMA):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _split(script: str) -> Iterator[str]:
+    """Statements of a script; ``executescript`` would end the transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is damaged, or none of SQLite's."""
+    return error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
+def move_aside(path: Path) -> Path:
+    """Give a damaged file and its logs another name."""
+    aside = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        log = path.with_name(path.name + suffix)
+        if log.exists():
+            log.rename(aside.with_name(aside.name + suffix))
+    return aside
