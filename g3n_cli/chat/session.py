@@ -137,9 +137,17 @@ class Session(Conversation):
             of_files = f" ({', '.join(costs)})" if costs else ""
             raise InputError(
                 f"the prompt has {n_tokens:,} tokens{of_files}, but the context holds {n_ctx:,}",
-                hint=f"--ctx {n_tokens + n_ctx // 4} leaves room for it and an answer",
+                hint=self._find_room(n_tokens),
             )
         return layout, n_dropped
+
+    def _find_room(self, n_tokens: int) -> str:
+        """What to do about a prompt that is too long."""
+        most = self.engine.info.n_ctx_train
+        if n_tokens >= most:
+            return f"this model reads at most {most:,} tokens: send less, or use another model"
+        wanted = min(n_tokens + self.engine.n_ctx // 4, most)
+        return f"--ctx {wanted} leaves room for it and an answer"
 
     def _count(self, layout: Layout) -> int:
         return sum(

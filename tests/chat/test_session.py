@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from g3n_cli.chat.options import AnswerOptions
@@ -152,3 +154,12 @@ def test_progress_is_reported():
     list(session.reply("hello", lambda done, total: seen.append((done, total))))
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1]
+
+
+@pytest.mark.parametrize(("n_ctx_train", "hint"), [(64, "reads at most 64"), (4096, "--ctx")])
+def test_a_prompt_that_is_too_long_is_told_what_helps(n_ctx_train, hint):
+    engine = make_engine("no", n_ctx=64)
+    engine.info = replace(engine.info, n_ctx_train=n_ctx_train)
+    with pytest.raises(InputError, match="the context holds 64") as error:
+        Session(engine, GREEDY).reply("word " * 100)
+    assert hint in error.value.hint

@@ -22,6 +22,10 @@ _FLAGS: dict[EncoderKind, str] = {
     "audio": "clip.has_audio_encoder",
 }
 _HINT = "g3n convert makes a projector of the original weights; --mmproj FILE names one"
+_HINTS: dict[EncoderKind, str] = {
+    "image": "g3n cannot encode pictures yet; a server can: --device http://host:port/v1",
+    "audio": _HINT,
+}
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,15 @@ class Projector:
         if not kinds:
             return
         if self.path is None:
-            raise InputError(f"this model has no {kinds[0]} encoder", _HINT)
+            raise InputError(f"this model has no {kinds[0]} encoder", _HINTS[kinds[0]])
         metadata = GgufFile.open(self.path).metadata
         if not any(flag in metadata for flag in _FLAGS.values()):
             raise ModelError(f"{self.path} is no projector file", _HINT)
         for kind in kinds:
             if metadata.get(_FLAGS[kind]) is not True:
-                raise InputError(f"{self.path.name} has no {kind} encoder", _HINT)
+                raise InputError(f"{self.path.name} has no {kind} encoder", _HINTS[kind])
         if "image" in kinds:
-            raise InputError(
-                "g3n has no encoder for pictures yet",
-                "a server can take them: --device http://host:port/v1",
-            )
+            raise InputError("g3n has no encoder for pictures yet", _HINTS["image"])
 
     def open(self, kind: EncoderKind) -> MediaEncoder:
         """An open encoder; the caller closes it.
