@@ -10,6 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from g3n_cli.commands.answer_options import (
+    JsonOption,
+    MaxTokensOption,
+    MinPOption,
+    RepeatPenaltyOption,
+    SeedOption,
+    StatsOption,
+    StopOption,
+    SystemOption,
+    TempOption,
+    TopKOption,
+    TopPOption,
+)
 from g3n_cli.commands.asking import ask, is_at_terminal
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.media_options import (
@@ -95,107 +108,21 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     file: FileOption = None,
     device: DeviceOption = CPU,
     gpu_layers: GpuLayersOption = EngineSettings.gpu_layers,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--max-tokens",
-            "-n",
-            metavar="N",
-            envvar="G3N_MAX_TOKENS",
-            show_default="until the model ends",
-            help="Most tokens of an answer.",
-        ),
-    ] = None,
-    system: Annotated[
-        str,
-        typer.Option(
-            "--system",
-            "-s",
-            metavar="TEXT",
-            envvar="G3N_SYSTEM",
-            show_default=False,
-            help="What the model is told before the conversation, for example how to answer.",
-        ),
-    ] = "",
-    temp: Annotated[
-        float | None,
-        typer.Option(
-            metavar="T",
-            envvar="G3N_TEMP",
-            show_default="the model's, else 1.0",
-            help="Temperature: higher is more varied, 0 always takes the likeliest token.",
-        ),
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        typer.Option(
-            metavar="K",
-            envvar="G3N_TOP_K",
-            show_default="the model's, else 64",
-            help="Draw from the K likeliest tokens; 0 from all.",
-        ),
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P",
-            envvar="G3N_TOP_P",
-            show_default="the model's, else 0.95",
-            help="Draw from the fewest tokens with this probability together; 1 is off.",
-        ),
-    ] = None,
-    min_p: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P",
-            envvar="G3N_MIN_P",
-            show_default="the model's, else 0.0",
-            help="Leave out tokens below this share of the likeliest one's probability; 0 is off.",
-        ),
-    ] = None,
-    repeat_penalty: Annotated[
-        float | None,
-        typer.Option(
-            metavar="R",
-            envvar="G3N_REPEAT_PENALTY",
-            show_default="the model's, else 1.0",
-            help="Divide the odds of tokens among the last 64; 1 is off.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            envvar="G3N_SEED",
-            show_default="random",
-            help="Same seed, same answer; --json tells which one was used.",
-        ),
-    ] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            envvar="G3N_STOP",
-            show_default=False,
-            help="End the answer before this text; may be given several times.",
-        ),
-    ] = None,
+    max_tokens: MaxTokensOption = None,
+    system: SystemOption = "",
+    temp: TempOption = None,
+    top_k: TopKOption = None,
+    top_p: TopPOption = None,
+    min_p: MinPOption = None,
+    repeat_penalty: RepeatPenaltyOption = None,
+    seed: SeedOption = None,
+    stop: StopOption = None,
     grammar: GrammarOption = None,
     go_on: GoOnOption = False,
     session: SessionOption = None,
     no_save: NoSaveOption = False,
-    json: Annotated[
-        bool,
-        typer.Option(
-            "--json", envvar="G3N_JSON", help="Print one JSON object: text, timings, stop reason."
-        ),
-    ] = False,
-    stats: Annotated[
-        bool,
-        typer.Option(
-            "--stats", envvar="G3N_STATS", help="After each answer, show its figures on stderr."
-        ),
-    ] = False,
+    json: JsonOption = False,
+    stats: StatsOption = False,
     ctx: CtxOption = EngineSettings.n_ctx,
     threads: ThreadsOption = None,
     batch: BatchOption = EngineSettings.n_batch,

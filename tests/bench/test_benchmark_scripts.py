@@ -172,4 +172,8 @@ def test_agreement_looks_at_every_figure(tiny, tmp_path):
     assert done.returncode in (0, 1), done.stderr.decode()  # whether they agree is no test's matter
     checks = json.loads(out.read_text())["checks"]
     assert len(checks) == 6
-    assert all(min(pair) > 0 for check in checks.values() for pair in check["pairs"])
+    assert all(len(check["pairs"]) == 1 for check in checks.values())
+    # Differences of wall times this short may have either sign; sizes and counters may not.
+    sized = [check for name, check in checks.items() if "bytes" in name or "llama.cpp" in name]
+    assert len(sized) == 4
+    assert all(min(pair) > 0 for check in sized for pair in check["pairs"])

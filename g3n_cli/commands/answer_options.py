@@ -1,0 +1,112 @@
+"""Options that say how answers are made and shown, each with an environment variable."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+MaxTokensOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        "-n",
+        metavar="N",
+        envvar="G3N_MAX_TOKENS",
+        show_default="until the model ends",
+        help="Most tokens of an answer.",
+    ),
+]
+SystemOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--system",
+        "-s",
+        metavar="TEXT",
+        envvar="G3N_SYSTEM",
+        show_default=False,
+        help="What the model is told before the conversation, for example how to answer.",
+    ),
+]
+TempOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--temp",
+        metavar="T",
+        envvar="G3N_TEMP",
+        show_default="the model's, else 1.0",
+        help="Temperature: higher is more varied, 0 always takes the likeliest token.",
+    ),
+]
+TopKOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        metavar="K",
+        envvar="G3N_TOP_K",
+        show_default="the model's, else 64",
+        help="Draw from the K likeliest tokens; 0 from all.",
+    ),
+]
+TopPOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        metavar="P",
+        envvar="G3N_TOP_P",
+        show_default="the model's, else 0.95",
+        help="Draw from the fewest tokens with this probability together; 1 is off.",
+    ),
+]
+MinPOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--min-p",
+        metavar="P",
+        envvar="G3N_MIN_P",
+        show_default="the model's, else 0.0",
+        help="Leave out tokens below this share of the likeliest one's probability; 0 is off.",
+    ),
+]
+RepeatPenaltyOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--repeat-penalty",
+        metavar="R",
+        envvar="G3N_REPEAT_PENALTY",
+        show_default="the model's, else 1.0",
+        help="Divide the odds of tokens among the last 64; 1 is off.",
+    ),
+]
+SeedOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        envvar="G3N_SEED",
+        show_default="random",
+        help="Same seed, same answer; --json tells which one was used.",
+    ),
+]
+StopOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stop",
+        metavar="TEXT",
+        envvar="G3N_STOP",
+        show_default=False,
+        help="End the answer before this text; may be given several times.",
+    ),
+]
+JsonOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--json", envvar="G3N_JSON", help="Print one JSON object: text, timings, stop reason."
+    ),
+]
+StatsOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--stats", envvar="G3N_STATS", help="After each answer, show its figures on stderr."
+    ),
+]
