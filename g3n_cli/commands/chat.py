@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -227,45 +228,48 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     rules = None if grammar is None else read_text(grammar)
 
     from g3n_cli.chat.autosize import AutoSize
-    from g3n_cli.chat.media import MediaStore
-    from g3n_cli.chat.session import Session
-    from g3n_cli.engine.open import open_engine
+    from g3n_cli.chat.open import open_session
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
+    options = AnswerOptions(
+        secrets.randbits(32) if seed is None else seed, **{**recommended(spec), **given}
+    )
     projector = find_encoders(
         spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)
     )
-    started = time.perf_counter()
-    with show_waiting(terminal, f"loading {spec.name} ..."):
-        engine = open_engine(spec.path, spec.name, settings)
-    load_s = time.perf_counter() - started
-    store = MediaStore(engine.info, projector.open, pads_audio=audio_pad != "none")
-    try:
-        options = AnswerOptions(
-            secrets.randbits(32) if seed is None else seed, **{**recommended(spec), **given}
-        )
-        auto = AutoSize(engine, min_tps) if settings.size == AUTO else None
-        if auto and engine.sizes:
+    opening = open_session(
+        spec,
+        settings,
+        options,
+        projector,
+        system=system,
+        stop=stop or (),
+        grammar=rules,
+        pads_audio=audio_pad != "none",
+    )
+    with ExitStack() as stack:
+        started = time.perf_counter()
+        with show_waiting(terminal, f"loading {spec.name} ..."):
+            local = stack.enter_context(opening)
+        load_s = time.perf_counter() - started
+        auto = AutoSize(local.engine, min_tps) if settings.size == AUTO else None
+        if auto and local.engine.sizes:
             terminal.note(auto.choose())
-        local = Session(engine, options, system, stop or (), rules, store, spec.template)
-        with saving.record(local, terminal):
-            talk(
-                local,
-                question,
-                terminal,
-                media,
-                auto,
-                load_s,
-                notice=spec.notice,
-                as_json=json,
-                show_stats=stats,
-                preview=preview,
-            )
-    finally:
-        store.close()
-        engine.close()
+        stack.enter_context(saving.record(local, terminal))
+        talk(
+            local,
+            question,
+            terminal,
+            media,
+            auto,
+            load_s,
+            notice=spec.notice,
+            as_json=json,
+            show_stats=stats,
+            preview=preview,
+        )
 
 
 def check_stop(stop: Sequence[str]) -> None:

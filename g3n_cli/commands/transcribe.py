@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -93,10 +94,8 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
     if len(file) > 1 and output in ("srt", "vtt"):
         raise UsageError(f"-o {output} takes one file", "run g3n transcribe once for each")
 
-    from g3n_cli.chat.media import MediaStore
+    from g3n_cli.chat.open import open_session
     from g3n_cli.chat.options import AnswerOptions
-    from g3n_cli.chat.session import Session
-    from g3n_cli.engine.open import open_engine
     from g3n_cli.ui.progress import show_waiting
     from g3n_cli.ui.terminal import Terminal
 
@@ -104,15 +103,18 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
     sources = [open_source(name, terminal) for name in file]
     spec = resolve(model)
     projector = find_encoders(spec, mmproj, settings.n_threads, 768, ["audio"])
-    with show_waiting(terminal, f"loading {spec.name} ..."):
-        engine = open_engine(spec.path, spec.name, settings)
-    store = MediaStore(engine.info, projector.open, pads_audio=audio_pad != "none", keeps_open=True)
-    try:
-        session = Session(engine, AnswerOptions(seed=0, temp=0), media=store)
+    opening = open_session(
+        spec,
+        settings,
+        AnswerOptions(seed=0, temp=0),
+        projector,
+        pads_audio=audio_pad != "none",
+        keeps_encoder=True,
+    )
+    with ExitStack() as stack:
+        with show_waiting(terminal, f"loading {spec.name} ..."):
+            session = stack.enter_context(opening)
         write_all(session, sources, options, terminal, translate, output, has_times=timestamps)
-    finally:
-        store.close()
-        engine.close()
 
 
 def open_source(name: str, terminal: Terminal) -> Source:

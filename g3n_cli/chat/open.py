@@ -1,0 +1,53 @@
+"""Opening what a conversation with a model in this process needs, and closing it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from g3n_cli.chat.media import MediaStore
+from g3n_cli.chat.options import AnswerOptions
+from g3n_cli.chat.session import Session
+from g3n_cli.config import EngineSettings
+from g3n_cli.engine.encoders.open import Projector
+from g3n_cli.engine.open import open_engine
+from g3n_cli.registry.models import ModelSpec
+
+
+@contextmanager
+def open_session(  # noqa: PLR0913  one conversation has these inputs
+    spec: ModelSpec,
+    settings: EngineSettings,
+    options: AnswerOptions,
+    projector: Projector,
+    *,
+    system: str = "",
+    stop: Sequence[str] = (),
+    grammar: str | None = None,
+    pads_audio: bool = True,
+    keeps_encoder: bool = False,
+) -> Iterator[Session]:
+    """A conversation; model and encoders are closed with the context.
+
+    Args:
+        spec: The model.
+        settings: How it is opened.
+        options: How answers are made.
+        projector: The model's encoders.
+        system: What the model is told before the conversation, or "".
+        stop: Texts that end an answer.
+        grammar: GBNF that answers follow, or None.
+        pads_audio: Fill each sound up as transformers does.
+        keeps_encoder: Leave an encoder open for the next medium instead of giving it back.
+
+    Raises:
+        InputError: the settings do not suit the model.
+        ModelError: the file is broken.
+    """
+    with (
+        closing(open_engine(spec.path, spec.name, settings)) as engine,
+        closing(
+            MediaStore(engine.info, projector.open, pads_audio=pads_audio, keeps_open=keeps_encoder)
+        ) as store,
+    ):
+        yield Session(engine, options, system, stop, grammar, store, spec.template)
