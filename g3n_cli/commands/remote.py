@@ -18,7 +18,7 @@ FOR_SERVERS = frozenset(
     (
         *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
         *("file", "fps", "frames", "start", "end", "sound", "preview"),
-        *("go_on", "session", "no_save"),
+        *("go_on", "session", "no_save", "offline"),
         *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
     )
 )
