@@ -31,7 +31,8 @@ def check_online(what: str) -> None:
     """
     if is_offline():
         raise G3nError(
-            f"{what}: connections are forbidden (--offline or {_SWITCH})", "leave that out to connect"
+            f"{what}: connections are forbidden (--offline or {_SWITCH})",
+            "leave that out to connect",
         )
 
 

@@ -142,7 +142,9 @@ def has_namespaces():
     """Whether this machine lets a person begin a network of their own, without any device up."""
     if not (unshare := shutil.which("unshare")):
         return False
-    return subprocess.run([unshare, "-rn", "true"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run([unshare, "-rn", "true"], capture_output=True, check=False).returncode == 0
+    )
 
 
 @pytest.mark.skipif(not has_namespaces(), reason="no network namespaces here")

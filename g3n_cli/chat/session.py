@@ -15,7 +15,7 @@ from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.sampler import make_sampler
 from g3n_cli.errors import InputError
-from g3n_cli.media.parts import Attachment, MediumPart
+from g3n_cli.media.parts import Attachment, MediumKind, MediumPart
 
 N_AROUND = 3
 """Tokens around a medium and its end: blank lines, and the one that begins it."""
@@ -80,6 +80,10 @@ class Session(Conversation):
             else:
                 count += len(self.engine.tokenizer.encode(part.text, parse_special=False))
         return count
+
+    def can_read(self, kind: MediumKind) -> bool:
+        """Whether there is an encoder for it that suits the model."""
+        return self._media.can_encode(kind)
 
     def _answer(
         self,

@@ -8,6 +8,7 @@ lose more, as the log is not forced to the disk at each piece.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import struct
 import time
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from g3n_cli.chat.conversation import Turn
+from g3n_cli.chat.saved_files import SavedFile, read_files, write_files
 from g3n_cli.chat.store_file import is_corrupt, move_aside, open_database
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import G3nError, UsageError
+from g3n_cli.media.parts import Attachment
 
 _N_TITLE = 80
 _LIST = """
@@ -66,14 +69,18 @@ class SavedSession:
         system: What the model is told before it.
         turns: What was said, oldest first; also an answer that was broken off.
         draft: A last message that has no answer yet, or "".
-        files: Names of what went with the messages, which is not saved itself.
+        draft_turn: Number of its turn; None without one.
+        files: What went with each turn's message, by reference.
+        draft_files: What goes with the draft.
     """
 
     info: SessionInfo
     system: str
     turns: tuple[Turn, ...]
     draft: str
-    files: tuple[str, ...]
+    draft_turn: int | None
+    files: tuple[tuple[SavedFile, ...], ...]
+    draft_files: tuple[SavedFile, ...]
 
 
 @dataclass(frozen=True)
@@ -153,15 +160,22 @@ class SessionStore:
                 "SELECT system FROM session WHERE id = ?", (info.id,)
             ).fetchone()
             rows = self._db.execute(
-                f"SELECT user, {_ANSWER}, ids, stats, files FROM turn WHERE session = ?"
+                f"SELECT user, {_ANSWER}, ids, stats, files, id FROM turn WHERE session = ?"
                 " ORDER BY position",
                 (info.id,),
             ).fetchall()
         # Only an answer that was broken off before its first piece has neither text nor figures.
-        turns = tuple(_read_turn(*row[:4]) for row in rows if row[1] or row[3])
-        draft = rows[-1][0] if len(turns) < len(rows) else ""
-        files = tuple(name for row in rows for name in json.loads(row[4]))
-        return SavedSession(info, system, turns, draft, files)
+        said = [row for row in rows if row[1] or row[3]]
+        draft = rows[-1] if len(said) < len(rows) else None
+        return SavedSession(
+            info,
+            system,
+            turns=tuple(_read_turn(*row[:4]) for row in said),
+            draft=draft[0] if draft else "",
+            draft_turn=draft[5] if draft else None,
+            files=tuple(read_files(row[4]) for row in said),
+            draft_files=read_files(draft[4]) if draft else (),
+        )
 
     def search(self, text: str, limit: int = 20) -> list[Hit]:
         """Turns in which all words of ``text`` occur, the best matches first."""
@@ -247,16 +261,20 @@ class SessionStore:
             )
         return copy
 
-    def add_turn(self, session: int, position: int, user: str, model: str) -> int | None:
+    def add_turn(
+        self,
+        session: int,
+        position: int,
+        user: str,
+        model: str,
+        files: Sequence[Attachment] = (),
+    ) -> int | None:
         """Open a turn after ``position`` others and return its number.
 
         None if there is one at that position already: another process goes on there.
         """
         with self._change() as db:
-            (count,) = db.execute(
-                "SELECT count(*) FROM turn WHERE session = ?", (session,)
-            ).fetchone()
-            if count != position:
+            if _count_turns(db, session) != position:
                 return None
             if position == 0:
                 title = next(iter(user.strip().splitlines()), "")[:_N_TITLE]
@@ -265,33 +283,47 @@ class SessionStore:
                 "UPDATE session SET changed = ?, model = ? WHERE id = ?",
                 (time.time(), model, session),
             )
-            row = db.execute(
-                "INSERT INTO turn (session, position, user) VALUES (?, ?, ?)",
-                (session, position, user),
+            turn = secrets.randbits(62)  # another chat may hold the number of one that is gone
+            db.execute(
+                "INSERT INTO turn (id, session, position, user, files) VALUES (?, ?, ?, ?, ?)",
+                (turn, session, position, user, write_files(files)),
             )
-            return int(row.lastrowid or 0)
+            return turn
 
-    def add_piece(self, turn: int, text: str) -> None:
-        """Append to the answer of an open turn."""
+    def add_piece(self, turn: int, text: str) -> bool:
+        """Append to the answer of an open turn; False if the turn is gone."""
         with self._change() as db:
-            db.execute("INSERT INTO piece (turn, text) VALUES (?, ?)", (turn, text))
+            sql = "INSERT INTO piece (turn, text) SELECT id, ? FROM turn WHERE id = ?"
+            return db.execute(sql, (text, turn)).rowcount == 1
 
-    def end_turn(self, number: int, turn: Turn) -> None:
-        """Close a turn, with all there is to know of it."""
+    def end_turn(self, number: int, turn: Turn) -> bool:
+        """Close a turn, with all there is to know of it; False if it is gone."""
         ids = struct.pack(f"<{len(turn.ids)}i", *turn.ids)
         stats = json.dumps(asdict(turn.stats))
-        files = json.dumps([attachment.name for attachment in turn.attachments])
         with self._change() as db:
-            db.execute(
-                "UPDATE turn SET answer = ?, ids = ?, stats = ?, files = ? WHERE id = ?",
-                (turn.text, ids, stats, files, number),
+            row = db.execute(
+                "UPDATE turn SET answer = ?, ids = ?, stats = ? WHERE id = ?",
+                (turn.text, ids, stats, number),
             )
             db.execute("DELETE FROM piece WHERE turn = ?", (number,))
+        return row.rowcount == 1
 
-    def cut(self, session: int, n_turns: int) -> None:
-        """Forget the turns of a conversation after the first ones."""
+    def drop_draft(self, turn: int) -> None:
+        """Forget a turn unless something of its answer has come."""
         with self._change() as db:
-            db.execute("DELETE FROM turn WHERE session = ? AND position >= ?", (session, n_turns))
+            db.execute(
+                "DELETE FROM turn WHERE id = ? AND answer IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM piece WHERE piece.turn = turn.id)",
+                (turn,),
+            )
+
+    def cut(self, session: int, n_turns: int) -> bool:
+        """Forget the turn after the first ones; False if more follow: another process goes on."""
+        with self._change() as db:
+            if _count_turns(db, session) > n_turns + 1:
+                return False
+            db.execute("DELETE FROM turn WHERE session = ? AND position = ?", (session, n_turns))
+        return True
 
     def set_system(self, session: int, system: str) -> None:
         """Change what the model is told before a conversation."""
@@ -309,6 +341,11 @@ class SessionStore:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _count_turns(db: sqlite3.Connection, session: int) -> int:
+    row = db.execute("SELECT count(*) FROM turn WHERE session = ?", (session,)).fetchone()
+    return int(row[0])
 
 
 def check_name(name: str | None) -> None:

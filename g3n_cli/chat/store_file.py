@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from g3n_cli.errors import G3nError
 
-VERSION = 1
+VERSION = 2
 _BUSY_S = 5.0
 _SCHEMA = """
 CREATE TABLE session (
@@ -88,11 +89,28 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         if version == 0:
             for statement in _split(_SCHEMA):
                 db.execute(statement)
+        if version == 1:
+            _describe_files(db)
+        if version < VERSION:
             db.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _describe_files(db: sqlite3.Connection) -> None:
+    """From version 1, which kept names of files alone.
+
+    In Python, since names of files may hold what SQLite's JSON makes no text of.
+    """
+    rows = db.execute("SELECT id, files FROM turn WHERE files != '[]'").fetchall()
+    for turn, files in rows:
+        try:
+            described = [{"name": str(name)} for name in json.loads(files)]
+        except (ValueError, TypeError, RecursionError):
+            described = []
+        db.execute("UPDATE turn SET files = ? WHERE id = ?", (json.dumps(described), turn))
 
 
 def _split(script: str) -> Iterator[str]:

@@ -67,7 +67,8 @@ class Repl:
             self._history,
         )
         self._n_used: int | None = 0
-        self._draft = escape_message(conversation.recorder.draft)
+        self._draft = escape_message(conversation.recorder.draft.text)
+        self._files.waiting += conversation.recorder.draft.attachments
         self._is_warned = False
 
     def run(self) -> None:

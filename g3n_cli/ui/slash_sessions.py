@@ -39,7 +39,8 @@ class SessionCommands:
             raise UsageError("which conversation?", "/sessions lists them")
         self._saved.resume(wanted)
         self._terminal.note(self._saved.describe())
-        return Draft(self._saved.draft) if self._saved.draft else None
+        draft = self._saved.draft
+        return Draft(draft.text, draft.attachments) if draft.text else None
 
     def _rename(self, name: str) -> None:
         if not name:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from g3n_cli.chat.conversation import Turn
+from g3n_cli.chat.saved_files import SavedFile
 from g3n_cli.chat.store import SessionStore
+from g3n_cli.chat.store_file import VERSION
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import G3nError, UsageError
+from tests.model_files import TESTS
 
 STATS = GenerationStats(5, 0, 3, 0.1, 50.0, 20.0, "end")
 
@@ -192,6 +196,50 @@ def test_a_file_of_a_newer_g3n_is_left_alone(store, path):
         assert db.execute("SELECT count(*) FROM session").fetchone() == (1,)
 
 
+def test_a_file_of_version_1_is_brought_to_this_one(path):
+    """It was written by the program of that time."""
+    path.parent.mkdir()
+    shutil.copy(TESTS / "data" / "store" / "chats-1.db", path)
+    for _ in range(2):
+        with closing(SessionStore(path)) as store:
+            saved = store.load("rome")
+            assert store.search("nothing") != []
+    said = [(turn.user, turn.text, turn.ids) for turn in saved.turns]
+    assert said == [
+        ("What is in it?", "A cat.", (7, 8)),
+        ("And?", "Nothing.", (9,)),
+        ("Broken off", "Once ", ()),
+    ]
+    files = (SavedFile("cat \udcff.png", None), SavedFile("note.txt", None))
+    assert saved.files == (files, (), ())
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+HOSTILE = [
+    "nonsense",
+    "7",
+    "[7, null]",
+    "[" * 100_000,
+    '[{"name": "a", "path": 7}]',
+    '[{"name": "a", "path": "/x", "kind": "text", "sha256": "0", "n_bytes": 1, "options": {}}]',
+]
+
+
+@pytest.mark.parametrize("version", [1, VERSION])
+@pytest.mark.parametrize("files", HOSTILE, ids=range(len(HOSTILE)))
+def test_files_that_make_no_sense_are_no_files(store, path, files, version):
+    say(store, store.begin("model", ""), ("Hello", "Hi!"))
+    store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE turn SET files = ?", (files,))
+        db.execute(f"PRAGMA user_version = {version}")
+    with closing(SessionStore(path)) as other:
+        (found,) = other.load("1").files
+    assert all(file.reference is None for file in found)
+
+
 def test_a_full_disk_is_said_and_loses_nothing(store, path):
     session = store.begin("model", "")
     say(store, session, ("A", "a"))
@@ -226,7 +274,9 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
+from g3n_cli.chat.saved_files import SavedFile
 from g3n_cli.chat.store import SessionStore
+from g3n_cli.chat.store_file import VERSION
 from tests.chat.test_store import make_turn
 store = SessionStore(Path(sys.argv[1]))
 session = store.begin("model", "")
