@@ -129,7 +129,7 @@ class SavedChat(Recorder):
 
     def describe(self) -> str:
         """One line on what is gone on with."""
-        info = self._info()
+        info = self.info()
         turns = "1 turn" if self._n_turns == 1 else f"{self._n_turns} turns"
         restored = f" ({self._restored})" if self._restored else ""
         return f"Conversation {info.id}, {turns}: {info.name or info.title}{restored}"
@@ -141,14 +141,15 @@ class SavedChat(Recorder):
             UsageError: the name is taken, or cannot be one.
         """
         self.store.rename(self._session(), name)
-        return self._info()
+        return self.info()
 
     def fork(self) -> SessionInfo:
         """Go on in a copy; the conversation so far stays as it is."""
         self.session = self.store.fork(self._session(), self._n_turns)
-        return self._info()
+        return self.info()
 
-    def _info(self) -> SessionInfo:
+    def info(self) -> SessionInfo:
+        """What the list shows of the conversation, which has begun."""
         info = self.store.find(str(self.session))
         assert info is not None
         return info
