@@ -17,6 +17,7 @@ from g3n_cli import __version__
 from g3n_cli.commands import (
     bench,
     chat,
+    clean,
     convert,
     debug,
     devices,
@@ -29,6 +30,7 @@ from g3n_cli.commands import (
     show,
     slice,
     transcribe,
+    where,
 )
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
@@ -67,6 +69,9 @@ app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)
 app.command(help=quality.HELP)(quality.quality)
+app.command()(where.config)
+app.command()(where.privacy)
+app.command(help=clean.HELP)(clean.clean)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
 app.add_typer(debug.app, name="debug", no_args_is_help=False)

@@ -237,6 +237,12 @@ class SessionStore:
         with _translated(self.path):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def shrink(self) -> None:
+        """Give the disk back what removed conversations took."""
+        with _translated(self.path):
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def fork(self, session: int, n_turns: int) -> int:
         """Copy the first turns of a conversation into a new one and return its number.
 
