@@ -127,7 +127,7 @@ def test_a_conversation_is_safe_too(home):
         child.send(f"{line}\r")
         child.expect(answer)
         shown += child.before + child.after
-    child.sendeof()
+    child.send("/exit\r")
     child.expect(pexpect.EOF)
     shown += child.before
     assert not re.search(rb"\x1b\[77|\xc2\x9b|\xe2\x80\xae", shown)

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ SELECT id, name, title, model, created, changed,
        (SELECT count(*) FROM turn WHERE turn.session = session.id)
 FROM session
 """
+_NEXT = "(SELECT coalesce(max(touched), 0) + 1 FROM session)"
 _ANSWER = """
 coalesce(answer, (SELECT coalesce(group_concat(text, ''), '')
                   FROM (SELECT text FROM piece WHERE piece.turn = turn.id ORDER BY rowid)))
@@ -105,6 +106,7 @@ class SessionStore:
 
     Args:
         path: The file; made, with its folder, where missing. Only its owner may read it.
+        clock: Seconds since 1970; it may jump, as conversations are ordered by a count.
 
     Attributes:
         notice: What a person should know about the file that was found, or "".
@@ -113,8 +115,8 @@ class SessionStore:
         G3nError: the file cannot be opened, or a newer g3n has written it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.notice = path, ""
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path, self.notice, self._clock = path, "", clock
         try:
             self._db = open_database(path)
         except sqlite3.DatabaseError as error:
@@ -134,7 +136,7 @@ class SessionStore:
     def list_sessions(self, limit: int | None = None) -> list[SessionInfo]:
         """Saved conversations, the last changed first."""
         with _translated(self.path):
-            sql = f"{_LIST} ORDER BY changed DESC, id DESC LIMIT ?"
+            sql = f"{_LIST} ORDER BY touched DESC, id DESC LIMIT ?"
             rows = self._db.execute(sql, (-1 if limit is None else limit,)).fetchall()
         return [SessionInfo(*row) for row in rows]
 
@@ -203,13 +205,13 @@ class SessionStore:
             UsageError: the name is taken, or looks like a number.
         """
         check_name(name)
-        now = time.time()
+        now = self._clock()
         with self._change() as db:
             if name is not None and self.find(name):
                 raise UsageError(f"a saved conversation is called {name!r} already")
             row = db.execute(
-                "INSERT INTO session (name, model, system, created, changed)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO session (name, model, system, created, changed, touched)"
+                f" VALUES (?, ?, ?, ?, ?, {_NEXT})",
                 (name, model, system, now, now),
             )
             return int(row.lastrowid or 0)
@@ -249,11 +251,11 @@ class SessionStore:
         Raises:
             G3nError: it was removed.
         """
-        now = time.time()
+        now = self._clock()
         with self._change() as db:
             row = db.execute(
-                "INSERT INTO session (title, model, system, created, changed)"
-                " SELECT title, model, system, ?, ? FROM session WHERE id = ?",
+                "INSERT INTO session (title, model, system, created, changed, touched)"
+                f" SELECT title, model, system, ?, ?, {_NEXT} FROM session WHERE id = ?",
                 (now, now, session),
             )
             if not row.rowcount:
@@ -286,8 +288,8 @@ class SessionStore:
                 title = next(iter(user.strip().splitlines()), "")[:_N_TITLE]
                 db.execute("UPDATE session SET title = ? WHERE id = ?", (title, session))
             db.execute(
-                "UPDATE session SET changed = ?, model = ? WHERE id = ?",
-                (time.time(), model, session),
+                f"UPDATE session SET changed = ?, model = ?, touched = {_NEXT} WHERE id = ?",
+                (self._clock(), model, session),
             )
             turn = secrets.randbits(62)  # another chat may hold the number of one that is gone
             db.execute(

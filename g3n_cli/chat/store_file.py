@@ -21,9 +21,10 @@ CREATE TABLE session (
     model TEXT NOT NULL,
     system TEXT NOT NULL,
     created REAL NOT NULL,
-    changed REAL NOT NULL
+    changed REAL NOT NULL,
+    touched INTEGER NOT NULL DEFAULT 0  -- counts changes of all, as clocks jump
 );
-CREATE INDEX session_by_change ON session (changed);
+CREATE INDEX session_by_touch ON session (touched);
 CREATE TABLE turn (
     id INTEGER PRIMARY KEY,
     session INTEGER NOT NULL REFERENCES session ON DELETE CASCADE,
@@ -53,6 +54,17 @@ CREATE TRIGGER turn_changed AFTER UPDATE OF user, answer ON turn BEGIN
     VALUES ('delete', old.id, old.user, old.answer);
     INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
 END;
+"""
+
+
+_FROM_VERSION_1 = """
+ALTER TABLE session ADD COLUMN touched INTEGER NOT NULL DEFAULT 0;
+UPDATE session SET touched = (
+    SELECT count(*) FROM session AS other
+    WHERE (other.changed, other.id) <= (session.changed, session.id)
+);
+DROP INDEX session_by_change;
+CREATE INDEX session_by_touch ON session (touched);
 """
 
 
@@ -86,9 +98,8 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise G3nError(f"{path} was written by a newer g3n", "update g3n, or use --no-save")
-        if version == 0:
-            for statement in _split(_SCHEMA):
-                db.execute(statement)
+        for statement in _split({0: _SCHEMA, 1: _FROM_VERSION_1}.get(version, "")):
+            db.execute(statement)
         if version == 1:
             _describe_files(db)
         if version < VERSION:
