@@ -102,7 +102,10 @@ class TableReader:
     def inner(self, key: str) -> Self:
         """A table inside this one; empty if it is not there."""
         name = f"{self.name}.{key}" if self.name else key
-        return type(self)(self.path, name, self.table.pop(key, {}))
+        table = self.table.pop(key, {})
+        if not isinstance(table, Mapping):
+            raise self.wrong(key, f"must be a table, [{name}]")
+        return type(self)(self.path, name, table)
 
     def end(self) -> None:
         """Nothing may be left."""

@@ -39,7 +39,9 @@ def _format_rate(tps: float | None) -> str:
     return "" if tps is None else f" at {tps:.1f}/s"
 
 
-def format_json(conversation: Conversation, reply: Reply, load_s: float | None) -> str:
+def format_json(
+    conversation: Conversation, reply: Reply, load_s: float | None, extracted: str | None = None
+) -> str:
     """One answer as a JSON object on one line; what has no meaning or is not known is null."""
     stats, engine = reply.stats, conversation.engine
     answer = {
@@ -56,9 +58,11 @@ def format_json(conversation: Conversation, reply: Reply, load_s: float | None) 
         "decode_tps": stats.decode_tps,
         "peak_rss_bytes": None if engine is None else read_peak_rss_bytes(),
         "stop_reason": stats.stop_reason,
-        "seed": conversation.options.seed,
+        "seed": conversation.seed,
         "size": None if engine is None else engine.info.size,
     }
+    if extracted is not None:
+        answer["extracted"] = extracted
     return escape_json(json.dumps(answer, ensure_ascii=False))
 
 
