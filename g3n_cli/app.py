@@ -50,8 +50,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
     epilog=(
-        "Settings come from flags, then environment variables (G3N_MODEL, G3N_CTX, ...), then "
-        "the file config.toml in your configuration folder (or $G3N_CONFIG), then defaults."
+        "Settings come from flags, then the template of chat -t, then environment variables "
+        "(G3N_MODEL, G3N_CTX, ...), then the file config.toml in your configuration folder (or "
+        "$G3N_CONFIG), then defaults."
     ),
 )
 app.command(help=chat.HELP, cls=TemplateCommand)(chat.chat)

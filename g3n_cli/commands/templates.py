@@ -66,7 +66,7 @@ def list_templates(*, as_json: JsonOption = False) -> None:
     if as_json:
         _write_json([describe(template) for template in found])
     elif found:
-        rows = [(t.name, show_variables(t), t.description) for t in found]
+        rows = [(t.name, show_variables(t), fold(t.description)) for t in found]
         sys.stdout.write(make_visible(align(rows)) + "\n")
 
 
@@ -159,10 +159,15 @@ def show_variables(template: PromptTemplate) -> str:
     """Variables with their defaults, as ``-p`` takes them."""
     defaults = template.defaults
     parts = (
-        f"{name}={defaults[name]}" if name in defaults else f"{name}=..."
+        f"{name}={fold(defaults[name])}" if name in defaults else f"{name}=..."
         for name in template.variables
     )
     return ", ".join(parts)
+
+
+def fold(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())
 
 
 def _write_json(value: object) -> None:

@@ -85,6 +85,8 @@ def _answer_as_text(
     view = PlainView(terminal)
     view.write(extract_block(reply.text, extract))
     view.finish()
+    if (reason := reply.stats.stop_reason) in ("length", "context"):
+        terminal.note(f"warning: the answer is cut off ({reason}), maybe in the middle of a block")
     return reply
 
 

@@ -110,6 +110,14 @@ def test_an_interrupted_answer_has_no_block():
     assert terminal.stdout.getvalue() == ""
 
 
+def test_a_block_that_may_be_cut_off_is_said_to_be():
+    terminal = make_terminal()
+    session = Session(make_engine(BLOCKS), AnswerOptions(seed=1, temp=0, max_tokens=22))
+    give(session, "Hello", terminal, Form(extract="first"))
+    assert terminal.stdout.getvalue() == "first\n"
+    assert "warning: the answer is cut off (length)" in terminal.stderr.getvalue()
+
+
 def test_json_holds_the_block_beside_the_answer():
     terminal = make_terminal()
     give(make_session(BLOCKS), "Hello", terminal, Form(as_json=True, extract="first"))
