@@ -87,7 +87,7 @@ def path(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             show_default=False,
             autocompletion=complete_template,
             help="Name of a template; without it, the folder of your own.",
