@@ -111,7 +111,6 @@ def test_a_template_about_files_needs_no_input(g3n, tmp_path):
         (("-p", "lang=French", "x"), "--param is for templates"),
         (("--num", "0", "x"), "--num"),
         (("--num", "2", "--temp", "0", "x"), "at temperature 0 all answers are the same"),
-        (("-x", "--extract-last", "x"), "exclude each other"),
         (("-x",), "no prompt"),
     ],
 )
@@ -215,6 +214,20 @@ def test_a_block_of_a_servers_answer(g3n):
     assert (done.returncode, done.stdout, done.stderr) == (0, b"ls -l\n", b"")
     saved = json.loads(g3n.run("sessions", "show", "1", "--json").stdout)
     assert saved["turns"][0]["answer"].endswith("Done.")
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        ((), b"a\n"),
+        (("--extract-last",), b"b\n"),
+        (("--no-extract",), b"```\na\n```\n\n```\nb\n```\n"),
+    ],
+)
+def test_a_template_says_which_block_is_wanted_unless_a_flag_does(g3n, templates, flags, shown):
+    (templates / "code.toml").write_text('prompt = "x"\n[settings]\nextract = true\n')
+    with serve(say("```\na\n```\n\n```\nb\n```")) as fake:
+        assert g3n.run("chat", "--device", fake.url, "-t", "code", *flags).stdout == shown
 
 
 def test_a_server_is_asked_for_several_answers_one_by_one(g3n):

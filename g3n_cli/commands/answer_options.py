@@ -119,13 +119,13 @@ NumOption: TypeAlias = Annotated[
 ExtractOption: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--extract",
+        "--extract/--no-extract",
         "-x",
         help="Print only the first fenced block of the answer, or all of it if there is none.",
     ),
 ]
 ExtractLastOption: TypeAlias = Annotated[
-    bool, typer.Option("--extract-last", help="Print only the last fenced block.")
+    bool, typer.Option("--extract-last", help="Print only the last one instead.")
 ]
 JsonOption: TypeAlias = Annotated[
     bool,

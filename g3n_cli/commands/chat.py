@@ -78,7 +78,6 @@ if TYPE_CHECKING:
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.conversation import Conversation, Question
     from g3n_cli.media.options import MediaOptions
-    from g3n_cli.ui.extract import Extract
     from g3n_cli.ui.oneshot import Form
     from g3n_cli.ui.terminal import Terminal
 
@@ -223,7 +222,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     terminal = Terminal.of_process()
     wording = Wording(prompt, template, append)
-    form = Form(json, stats, choose_block(first=extract, last=extract_last), num)
+    form = Form(json, stats, "last" if extract_last else "first" if extract else None, num)
     is_conversation = wording.is_empty and form.may_talk and is_at_terminal(terminal)
     if is_address(device):
         refuse_engine_flags(context)
@@ -309,17 +308,6 @@ def check_num(num: int, temp: float | None) -> None:
     """
     if num > 1 and temp == 0:
         raise UsageError("--num: at temperature 0 all answers are the same", "raise --temp")
-
-
-def choose_block(*, first: bool, last: bool) -> Extract | None:
-    """Which block of an answer is wanted.
-
-    Raises:
-        UsageError: two of them.
-    """
-    if first and last:
-        raise UsageError("--extract and --extract-last exclude each other", "give one of them")
-    return "first" if first else "last" if last else None
 
 
 def check_min_tps(min_tps: float | None, size: str) -> None:

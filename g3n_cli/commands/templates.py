@@ -103,14 +103,14 @@ def edit(name: NameArgument) -> None:
     """Write a template in your editor ($VISUAL, $EDITOR); a bundled one is copied first."""
     own = find_own_file(name)
     before = own if own.exists() else list_files().get(name)
-    text = before.read_text("utf-8") if before else SKELETON
+    content = before.read_bytes() if before else SKELETON.encode()
     if before != own:
         own.parent.mkdir(parents=True, exist_ok=True)
-        own.write_text(text, "utf-8")
+        own.write_bytes(content)
     try:
         run_editor(own)
     finally:
-        is_unchanged = own.exists() and own.read_bytes() == text.encode()
+        is_unchanged = own.exists() and own.read_bytes() == content
         if before != own and is_unchanged:
             own.unlink()
     if not is_unchanged and own.exists():

@@ -122,7 +122,7 @@ class Generation(Iterator[str]):
         if self._keeps_prompt and len(self._prompt) > 1:
             # An engine can come back to where a prefill has begun: to the prompt's last position.
             self._engine.prefill(self._prompt.slice(0, len(self._prompt) - 1), self._note_progress)
-            self._reused = max(0, self._reused - 1)  # counted from the whole prompt's length
+            self._reused -= 1  # counted from the whole prompt's length
             logits = self._engine.prefill(self._prompt)
         else:
             logits = self._engine.prefill(self._prompt, self._note_progress)

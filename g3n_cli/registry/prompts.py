@@ -7,6 +7,7 @@ to do with a model's chat template, the turn markup of ``g3n_cli/chat/template.p
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -152,7 +153,7 @@ def find_file(wanted: str) -> Path:
         UsageError: there is none.
     """
     if "/" in wanted or wanted.endswith(SUFFIX):
-        return Path(wanted).expanduser()
+        return Path(os.path.expanduser(wanted))
     files = list_files()
     if wanted not in files:
         close = difflib.get_close_matches(wanted, files, n=1)
