@@ -42,9 +42,19 @@ def _format_rate(tps: float | None) -> str:
 def format_json(
     conversation: Conversation, reply: Reply, load_s: float | None, extracted: str | None = None
 ) -> str:
-    """One answer as a JSON object on one line; what has no meaning or is not known is null."""
+    """One answer as a JSON object on one line, with the block that was wanted of it, or None."""
+    answer = describe_answer(conversation, reply, load_s)
+    if extracted is not None:
+        answer["extracted"] = extracted
+    return escape_json(json.dumps(answer, ensure_ascii=False))
+
+
+def describe_answer(
+    conversation: Conversation, reply: Reply, load_s: float | None
+) -> dict[str, object]:
+    """One answer with its figures; what has no meaning or is not known is None."""
     stats, engine = reply.stats, conversation.engine
-    answer = {
+    return {
         "text": reply.text,
         "model": conversation.name,
         "prompt_tokens": stats.prompt_tokens,
@@ -61,9 +71,6 @@ def format_json(
         "seed": conversation.seed,
         "size": None if engine is None else engine.info.size,
     }
-    if extracted is not None:
-        answer["extracted"] = extracted
-    return escape_json(json.dumps(answer, ensure_ascii=False))
 
 
 def format_context(conversation: Conversation) -> str:
