@@ -236,6 +236,9 @@ def answer_all(job: Job, out: Output, terminal: Terminal) -> None:
         if out.n_done < n_inputs:
             with job.model.open(job, job.asked[0], terminal) as mapper:
                 _answer(job, mapper, out, terminal)
+        elif not n_inputs:
+            for _ in job.inputs:
+                out.write_blank()
     except BrokenPipeError:
         raise
     except BaseException:
