@@ -264,7 +264,7 @@ def test_a_reader_that_goes_away_ends_it_silently(g3n, tmp_path):
 
 # From Python 3.12 on; what pexpect forks becomes another program at once.
 @pytest.mark.filterwarnings("ignore:.*forkpty:DeprecationWarning")
-def test_a_terminal_shows_how_far_it_is(g3n, tmp_path):
+def test_a_terminal_shows_how_far_it_is(tmp_path):
     (tmp_path / "in").write_text(join(*WORDS))
     command = [*COMMAND, "map", MEANING, "-o", "text", f"< {tmp_path / 'in'}"]
     child = pexpect.spawn(
@@ -287,7 +287,7 @@ def test_a_terminal_shows_how_far_it_is(g3n, tmp_path):
 # ----------------------------------------------------------------------------------- servers
 
 
-def ask(g3n, fake, *arguments, stdin=join("a", "b"), **more):
+def ask(g3n, fake, *arguments, stdin="a\nb\n", **more):
     return g3n.run("map", "What is {}?", "--device", fake.url, *arguments, stdin=stdin, **more)
 
 

@@ -149,7 +149,7 @@ def test_a_file_takes_its_place_or_comes_first(form, shown):
 def test_a_file_is_read_when_it_is_asked_about(tmp_path):
     path = tmp_path / "a.txt"
     asked = FileInput(0, path)
-    with pytest.raises(InputError, match="a.txt"):
+    with pytest.raises(InputError, match=r"a\.txt"):
         make_question(Form("Sum up {}"), asked, MediaOptions())
     path.write_text("words")
     question = make_question(Form("Sum up {}"), asked, MediaOptions())
