@@ -97,6 +97,16 @@ def test_files_are_inputs(g3n, tmp_path):
     assert_fails(g3n.run("map", "x", "--files", tmp_path / "*.png"), 4, "no file matches")
 
 
+def test_what_the_model_cannot_read_at_all_is_refused_before_anything_is_asked(g3n, tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(encode_wav(make_tone(1)))
+    sounds = ("--files", tmp_path / "*.wav")
+    assert_fails(g3n.run("map", *QUICK, "x", *sounds), 4, "no audio encoder")
+    (tmp_path / "c.txt").write_text("text")
+    done = g3n.run("map", *QUICK, "x", *sounds, "--files", tmp_path / "c.txt")
+    assert ["error" in record for record in read_records(done)] == [True, True, False]
+
+
 def test_nothing_to_do_is_no_failure(g3n):
     done = g3n.run("map", "x {}", stdin="")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"0 inputs\n")

@@ -6,21 +6,23 @@ import csv
 import hashlib
 import io
 import json
+import mimetypes
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, NoReturn, TypeAlias, get_args
 
 from g3n_cli.chat.conversation import Question
 from g3n_cli.errors import InputError
 from g3n_cli.media.attach import read_attachment
 from g3n_cli.media.options import MediaOptions
-from g3n_cli.media.parts import Attachment, TextPart
+from g3n_cli.media.parts import Attachment, MediumKind, TextPart
 from g3n_cli.media.source import Source
 
 InputFormat = Literal["lines", "jsonl", "csv", "tsv"]
 
+_KINDS: tuple[MediumKind, ...] = get_args(MediumKind)
 _MOST_FIELD = 1 << 30
 _MARK = "\0"  # no command line can hold one
 _PLACE = re.compile(r"\{(\{[\w .-]*\})\}|\{([\w .-]*)\}")
@@ -206,6 +208,16 @@ def make_question(form: Form, asked: AskedInput, options: MediaOptions) -> Quest
     if not text.strip():
         raise InputError("the prompt is empty")
     return Question(text)
+
+
+def find_shared_kinds(inputs: Iterable[AskedInput]) -> set[MediumKind]:
+    """Kinds of media that every single input is, going by the names of files."""
+    kinds: list[set[MediumKind]] = []
+    for each in inputs:
+        name = each.path.name if isinstance(each, FileInput) else ""
+        family = (mimetypes.guess_type(name)[0] or "").partition("/")[0]
+        kinds.append({kind for kind in _KINDS if kind == family})
+    return set.intersection(*kinds) if kinds else set()
 
 
 def make_key(settings: Sequence[object], asked: AskedInput) -> str:

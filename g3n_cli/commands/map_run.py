@@ -58,11 +58,13 @@ class LocalModel:
     def open(self, job: Job, first: AskedInput, terminal: Terminal) -> Iterator[Mapper]:
         """What answers, with the beginning that all prompts share."""
         from g3n_cli.chat.autosize import AutoSize
+        from g3n_cli.chat.inputs import find_shared_kinds
         from g3n_cli.chat.mapping import Mapper, find_prefix
         from g3n_cli.chat.open import open_session
         from g3n_cli.ui.progress import show_waiting
 
-        projector = find_encoders(self.spec, self.mmproj, self.settings.n_threads, 768, ())
+        kinds = find_shared_kinds(job.asked)  # if all have the same fault, it is the model's
+        projector = find_encoders(self.spec, self.mmproj, self.settings.n_threads, 768, kinds)
         opening = open_session(
             self.spec,
             self.settings,
