@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 import resource
+import shlex
 import signal
 import subprocess
 import time
@@ -46,6 +48,21 @@ def test_every_line_is_answered_as_chat_would(g3n):
     summary = done.stderr.decode()
     assert summary.startswith("4 inputs · ")
     assert summary.endswith(" prompt tokens reused\n")
+
+
+def test_the_example_of_the_documentation(tmp_path):
+    page = (ROOT / "docs" / "scripting.md").read_text()
+    shown = re.search(r"^```\n\$ (printf .*? g3n map .*?)\n(.*?)^```$", page, re.M | re.S)
+    command, output = shown.groups()
+    program = " ".join(map(shlex.quote, COMMAND))
+    done = subprocess.run(
+        ["sh", "-c", f"{command.replace('g3n map', f'{program} map')} 2>&1"],
+        cwd=ROOT,
+        env=make_environment(tmp_path),
+        capture_output=True,
+        check=True,
+    )
+    assert re.sub(r'"key": "\w+"', '"key": "..."', done.stdout.decode()) == output
 
 
 def test_blank_and_bad_lines(g3n):

@@ -21,7 +21,7 @@ from g3n_cli.commands.chat import check_stop
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.map_run import Job, LocalModel, ServerModel, check_output, run
 from g3n_cli.commands.media_options import MmprojOption
-from g3n_cli.commands.model_defaults import apply_defaults, recommended
+from g3n_cli.commands.model_defaults import apply_defaults
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -206,7 +206,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
         answers = LocalModel(
             spec,
             apply_defaults(settings, spec.defaults, context),
-            AnswerOptions(seed, **{**recommended(spec), **given, "temp": temp}),
+            AnswerOptions(seed, **{**spec.sampling.given, **given, "temp": temp}),
             system,
             stops,
             None if grammar is None else read_text(grammar),
