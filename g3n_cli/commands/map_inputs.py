@@ -43,7 +43,7 @@ from g3n_cli.commands.remote import is_address, refuse_engine_flags
 from g3n_cli.config import CPU, EngineSettings, count_physical_cores
 
 if TYPE_CHECKING:
-    from g3n_cli.chat.inputs import Form, Input, InputFormat
+    from g3n_cli.chat.inputs import FileInput, Form, Input, InputFormat
     from g3n_cli.ui.terminal import Terminal
 
 MOST_FILES = 1_000_000
@@ -197,7 +197,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
 
     terminal = Terminal.of_process()
     form = Form(prompt)
-    inputs = tuple(list_inputs(files or [], read, form, terminal))
+    inputs = tuple(list_files(files, output) if files else read_inputs(read, form, terminal))
     answers: LocalModel | ServerModel
     if is_remote:
         answers = ServerModel(device, model, for_server, system, stops)
@@ -216,21 +216,29 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     run(Job(form, inputs, media, answers), format_, output, terminal, resume=resume)
 
 
-def list_inputs(
-    names: list[str], kind: InputFormat, form: Form, terminal: Terminal
-) -> Iterator[Input]:
-    """Files that were named, else what standard input holds.
+def list_files(names: list[str], output: Path | None) -> Iterator[FileInput]:
+    """Files that were named, but for the one that results go to.
 
     Raises:
-        InputError: a name stands for no file, or standard input cannot be used.
+        InputError: a name stands for no file.
     """
-    from g3n_cli.chat.inputs import READERS, FileInput
+    from g3n_cli.chat.inputs import FileInput
     from g3n_cli.media.attach import find_files
 
-    if names:
-        paths = (path for name in names for path in find_files(name, MOST_FILES))
-        yield from (FileInput(index, path) for index, path in enumerate(paths))
-        return
+    own = None if output is None else output.resolve()
+    found = (path for name in names for path in find_files(name, MOST_FILES))
+    others = (path for path in found if path.resolve() != own)
+    return (FileInput(index, path) for index, path in enumerate(others))
+
+
+def read_inputs(kind: InputFormat, form: Form, terminal: Terminal) -> Iterator[Input]:
+    """What standard input holds.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    from g3n_cli.chat.inputs import READERS
+
     if terminal.stdin.isatty():
         terminal.note("Type the inputs, one a line; end them with Ctrl+D.")
-    yield from READERS[kind](terminal.read_bytes(), form)
+    return READERS[kind](terminal.read_bytes(), form)

@@ -55,7 +55,7 @@ class LocalModel:
         return [model, computed, asdict(self.options), self.system, self.stop, self.grammar]
 
     @contextmanager
-    def open(self, job: Job, first: AskedInput, terminal: Terminal) -> Iterator[Mapper]:
+    def open(self, job: Job, terminal: Terminal) -> Iterator[Mapper]:
         """What answers, with the beginning that all prompts share."""
         from g3n_cli.chat.autosize import AutoSize
         from g3n_cli.chat.inputs import find_shared_kinds
@@ -80,7 +80,7 @@ class LocalModel:
                 session = stack.enter_context(opening)
             if self.settings.size == AUTO and session.engine.sizes:
                 terminal.note(AutoSize(session.engine, None).choose())
-            prefix = find_prefix(session, job.form, first)
+            prefix = find_prefix(session, job.form, job.asked[0])
             yield Mapper(session, job.form, job.media, prefix)
 
 
@@ -107,7 +107,7 @@ class ServerModel:
         return [self.device, self.model, asdict(self.options), self.system, self.stop]
 
     @contextmanager
-    def open(self, job: Job, _first: AskedInput, terminal: Terminal) -> Iterator[Mapper]:
+    def open(self, job: Job, terminal: Terminal) -> Iterator[Mapper]:
         """What answers."""
         from g3n_cli.chat.mapping import Mapper
 
@@ -236,7 +236,7 @@ def answer_all(job: Job, out: Output, terminal: Terminal) -> None:
     mapper: Mapper | None = None
     try:
         if out.n_done < n_inputs:
-            with job.model.open(job, job.asked[0], terminal) as mapper:
+            with job.model.open(job, terminal) as mapper:
                 _answer(job, mapper, out, terminal)
         elif not n_inputs:
             for _ in job.inputs:
@@ -267,8 +267,9 @@ def _answer(job: Job, mapper: Mapper, out: Output, terminal: Terminal) -> None:
             if n_seen <= n_before:
                 continue
             progress.show(out.n_done)
+            key = make_key(job.settings, each)
             result = mapper.answer(each)
             progress.clear()
-            out.write(result, make_key(job.settings, each))
+            out.write(result, key)
     finally:
         progress.clear()
