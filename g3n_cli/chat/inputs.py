@@ -25,7 +25,8 @@ InputFormat = Literal["lines", "jsonl", "csv", "tsv"]
 _KINDS: tuple[MediumKind, ...] = get_args(MediumKind)
 _MOST_FIELD = 1 << 30
 _MARK = "\0"  # no command line can hold one
-_PLACE = re.compile(r"\{(\{[\w .-]*\})\}|\{([\w .-]*)\}")
+_NAME = r"(?:\w[\w .-]*)?"
+_PLACE = re.compile(rf"\{{(\{{{_NAME}\}})\}}|\{{({_NAME})\}}")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def test_a_line_takes_its_place_in_the_prompt(form, filled):
         ("{}", "LINE"),
         ("{{who}} is {who}", "{who} is {n}"),
         ("{list}: {null}", "[1, 2]: null"),
-        ('{"who": {who}}', '{"who": {n}}'),
+        ('{"who": {who}}, { }', '{"who": {n}}, { }'),
         ("sum up", "sum up\n\nLINE"),
     ],
 )
