@@ -24,6 +24,8 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     (home / "config" / "g3n").mkdir(parents=True)
     make_evil_model(home / f"evil{EVIL}.gguf")
+    (home / "config" / "g3n" / "templates").mkdir()
+    (home / "config" / "g3n" / "templates" / f"t{EVIL}.toml").write_text(f"prompt = '{EVIL}'")
     (home / f"note{EVIL}.txt").write_text(f"a note {EVIL}")
     return home
 
@@ -80,6 +82,12 @@ COMMANDS = [
     ("slice", MODEL, "--size", EVIL, "-o", "x.gguf"),
     ("transcribe", f"note{EVIL}.txt"),
     ("convert", f"none{EVIL}", "-o", f"x{EVIL}.gguf"),
+    ("templates", "list"),
+    ("templates", "show", f"t{EVIL}"),
+    ("templates", "show", EVIL),
+    ("templates", "path", EVIL),
+    ("chat", "-t", EVIL, "hi"),
+    ("chat", "-t", f"t{EVIL}", "-p", EVIL, "hi"),
     ("config",),
     ("privacy",),
     ("clean", "--what", EVIL),

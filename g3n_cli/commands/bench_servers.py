@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FOR_SERVERS = frozenset(
     (
         *("model", "device", "preset", "n_prompt", "n_gen", "n_depth", "repetitions", "ab"),
-        *("file", "tokens", "format", "output", "plot", "offline"),
+        *("file", "tokens", "format", "output", "plot"),
     )
 )
 
