@@ -50,7 +50,7 @@ COMMANDS = {
     "bench": ("bench", "-m", SMALL8, "-t", "1", "-p", "8", "-n", "2", "-r", "1", "-o", "json"),
     "synthetic": ("bench", "--synthetic", "tiny:q8_0", "-t", "1", "-p", "8", "-n", "0", "-r", "1"),
     "history": ("bench", "history"),
-    "map": ("map", "-m", SMALL8, "-n", "2", "--text", "count: {}"),
+    "map": ("map", "-m", SMALL8, "-n", "2", "-f", "note.txt", "count: {}"),
     "templates": ("templates", "list"),
     "config": ("config",),
     "clean": ("clean", "--yes", "--what", "kv"),
@@ -61,7 +61,7 @@ N_WATCHED = {"bench": 2, "synthetic": 2}
 """Commands that start others, and how many processes they are at least."""
 
 REACHING = {
-    "map": ("map", "--device", "http://127.0.0.1:9/v1", "count: {}"),
+    "map": ("map", "--device", "http://127.0.0.1:9/v1", "-f", "note.txt", "count: {}"),
     "pull": ("pull", "gemma-3n-e2b"),
     "chat": ("chat", "--device", "http://127.0.0.1:9/v1", "hi"),
     "chat rpc": (*CHAT, "--device", "rpc:127.0.0.1:9", "hi"),
