@@ -21,8 +21,10 @@ from g3n_cli.commands import (
     devices,
     estimate,
     local_models,
+    ps,
     pull,
     quality,
+    serve,
     serve_device,
     sessions,
     show,
@@ -61,6 +63,8 @@ app.command("estimate")(estimate.estimate_model)
 app.command()(local_models.verify)
 app.command()(local_models.rm)
 app.command()(devices.devices)
+app.command(help=serve.HELP)(serve.serve)
+app.command()(ps.ps)
 app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)
