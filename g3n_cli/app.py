@@ -95,7 +95,9 @@ def configure(
         typer.echo(ctx.get_help())
         raise typer.Exit
     if path := find_config_path():
-        ctx.default_map = load_defaults(path, {"chat": chat.chat, "bench": bench.bench})
+        ctx.default_map = load_defaults(
+            path, {"chat": chat.chat, "bench": bench.bench, "serve": serve.serve}
+        )
 
 
 def run(arguments: Sequence[str]) -> int:

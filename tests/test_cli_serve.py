@@ -80,7 +80,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    served = Served(Program(tmp_path_factory.mktemp("serve")), "--queue", str(N_CLIENTS))
+    served = Served(Program(tmp_path_factory.mktemp("serve")), "--queue", str(N_REQUESTS))
     yield served
     assert served.end() == (130, b"")
 
@@ -239,7 +239,9 @@ def test_a_token_from_the_environment_counts_and_is_not_shown(g3n):
 def test_a_port_that_is_taken_is_told(g3n):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = g3n.run("serve", "--port", port)
+        (g3n.home / "config" / "g3n").mkdir(parents=True)
+        (g3n.home / "config" / "g3n" / "config.toml").write_text(f"[serve]\nport = {port}")
+        done = g3n.run("serve")
     assert_fails(done, 1, f"cannot listen on 127.0.0.1:{port}: Address already in use")
     assert b"hint: g3n ps" in done.stderr
 

@@ -123,7 +123,6 @@ def serve(  # noqa: PLR0913  one parameter for each flag
     )
     token = read_token()
 
-    from g3n_cli.media.options import MediaOptions
     from g3n_cli.serve.gate import Access
     from g3n_cli.serve.model import open_served
     from g3n_cli.serve.presence import find_folder
@@ -148,7 +147,6 @@ def serve(  # noqa: PLR0913  one parameter for each flag
             settings,
             projector,
             recommended(spec),
-            MediaOptions(),
             pads_audio=audio_pad != "none",
         )
         with show_waiting(terminal, f"loading {spec.name} ..."):

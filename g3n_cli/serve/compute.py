@@ -23,7 +23,7 @@ def compute_all(
     queue: JobQueue,
     model: ServedModel,
     log: Callable[[str], None],
-    on_change: Callable[[bool], None],
+    check: Callable[[], None],
 ) -> NoReturn:
     """Answer what comes, until an interruption.
 
@@ -31,15 +31,14 @@ def compute_all(
         queue: Where requests come from.
         model: Answers them.
         log: Told of failures that nobody expected.
-        on_change: Told whether it computes, and otherwise called now and then.
+        check: Called before each request, and now and then; what it raises ends this.
 
     Raises:
         KeyboardInterrupt, Terminated: a signal arrived; whoever waits has been told.
     """
     while True:
-        job = queue.take(POLL_S)
-        on_change(job is not None)
-        if job is not None:
+        check()
+        if job := queue.take(POLL_S):
             compute(job, model, log)
 
 

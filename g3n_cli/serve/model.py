@@ -16,7 +16,7 @@ from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.session import Session
 from g3n_cli.config import EngineSettings
 from g3n_cli.engine.api import Engine, Progress
-from g3n_cli.engine.encoders.open import EncoderKind, Projector
+from g3n_cli.engine.encoders.open import AUDIO_POSITIONS, EncoderKind, Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
@@ -36,6 +36,8 @@ Answering: TypeAlias = Generator[str | GenerationStats]
 """Pieces of an answer, and its figures at the end."""
 
 _NO_STATS = GenerationStats(None, None, None, None, None, None, "end")
+_CLIP_S = 30.0
+_MOST_SAID = 64
 _FILE_KINDS = {"image": "image", "audio": "av"}
 _MEDIUM_NAMES = {"image": "picture", "audio": "sound"}
 
@@ -86,7 +88,6 @@ class ServedModel:
         projector: Where its encoders come from.
         template: Jinja source to use instead of the model's own, or None.
         defaults: Sampling settings where a request says nothing, by the names of ``/set``.
-        media: How pictures and sounds are read.
     """
 
     def __init__(
@@ -96,10 +97,12 @@ class ServedModel:
         projector: Projector,
         template: str | None,
         defaults: dict[str, float],
-        media: MediaOptions,
     ) -> None:
         self._engine, self._store, self._projector = engine, store, projector
-        self._template, self._defaults, self._media = template, defaults, media
+        self._template, self._defaults = template, defaults
+        self._said: dict[str, tuple[int, ...]] = {}  # tokens of answers, oldest first
+        # Of longer sound no more is read than what makes the prompt too long.
+        self._media = MediaOptions(end_s=_CLIP_S * (2 + engine.n_ctx // AUDIO_POSITIONS))
 
     def describe(self) -> Served:
         """What clients may know of it."""
@@ -155,13 +158,23 @@ class ServedModel:
         )
         for content, answer in request.turns:
             question = self._read(content)
-            turn = Turn(question.text, answer, (), _NO_STATS, question.attachments)
+            ids = self._said.get(answer, ())
+            turn = Turn(question.text, answer, ids, _NO_STATS, question.attachments)
             session.turns.append(turn)
         reply = session.reply(
             self._read(request.question), on_progress, on_encode=lambda _label: on_progress
         )
         yield from reply
+        if reply.stats.stop_reason == "end" and not reply.is_empty:
+            self._remember(session.turns[-1])
         yield reply.stats
+
+    def _remember(self, turn: Turn) -> None:
+        """Keep the tokens of an answer: encoded again, its text could become others."""
+        self._said.pop(turn.text, None)
+        self._said[turn.text] = turn.ids
+        if len(self._said) > _MOST_SAID:
+            del self._said[next(iter(self._said))]
 
     def _go_on(self, request: TextRequest, on_progress: Progress) -> Answering:
         rules, tokenizer = request.rules, self._engine.tokenizer
@@ -230,7 +243,6 @@ def open_served(
     settings: EngineSettings,
     projector: Projector,
     defaults: dict[str, float],
-    media: MediaOptions,
     *,
     pads_audio: bool,
 ) -> Iterator[ServedModel]:
@@ -244,4 +256,4 @@ def open_served(
         engine = stack.enter_context(closing(open_engine(spec.path, spec.name, settings)))
         store = MediaStore(engine.info, projector.open, pads_audio=pads_audio)
         stack.enter_context(closing(store))
-        yield ServedModel(engine, store, projector, spec.template, defaults, media)
+        yield ServedModel(engine, store, projector, spec.template, defaults)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -42,28 +41,20 @@ class Presence:
 
     Args:
         folder: Where the files of all servers are; made when needed, for the person alone.
-        running: What it says.
-        count_waiting: Requests that wait.
+        running: What it says at first.
     """
 
-    def __init__(self, folder: Path, running: Running, count_waiting: Callable[[], int]) -> None:
+    def __init__(self, folder: Path, running: Running) -> None:
         self._file = folder / f"{running.pid}.json"
         self._running = running
-        self._count_waiting = count_waiting
-        self._n_begun = 0
         with suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(self._file, running)
 
-    def note(self, *, is_busy: bool) -> None:
-        """Another request is computed, or none is."""
-        self._n_begun += is_busy
-        n_now = is_busy + self._count_waiting()
-        running = replace(self._running, n_done=self._n_begun - is_busy, n_now=n_now)
-        if running != self._running:
-            self._running = running
-            with suppress(OSError):
-                _write(self._file, running)
+    def note(self, n_done: int, n_now: int) -> None:
+        """The number of requests is another."""
+        with suppress(OSError):
+            _write(self._file, replace(self._running, n_done=n_done, n_now=n_now))
 
     def end(self) -> None:
         """Take the file away."""

@@ -45,10 +45,14 @@ class JobQueue:
 
     Args:
         most: So many may wait beside the one that is computed.
+        on_change: Told how many are done, and how many wait or are computed; on any thread, but
+            on one at a time.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, on_change: Callable[[int, int], None] | None = None) -> None:
         self._most = most
+        self._on_change = on_change
+        self._n_done = 0
         self._waiting: deque[Job] = deque()
         self._is_computing = False
         self._is_closed = False
@@ -72,12 +76,16 @@ class JobQueue:
                 message = f"{len(self._waiting)} requests are waiting already; try again later"
                 raise RefusedError(429, message, code="rate_limit_exceeded", retry_s=RETRY_S)
             self._waiting.append(job)
+            self._tell()
             self._changed.notify()
 
     def take(self, timeout_s: float) -> Job | None:
         """The next job, or None if none comes; the one taken before is done."""
         with self._changed:
-            self._is_computing = False
+            if self._is_computing:
+                self._is_computing = False
+                self._n_done += 1
+                self._tell()
             if not self._waiting:
                 self._changed.wait(timeout_s)
             if not self._waiting:
@@ -91,6 +99,7 @@ class JobQueue:
         with self._changed:
             if job in self._waiting:
                 self._waiting.remove(job)
+                self._tell()
 
     def close(self) -> None:
         """Take no more, and refuse what waits."""
@@ -100,6 +109,10 @@ class JobQueue:
             self._waiting.clear()
         for job in waiting:
             job.deliver(make_ending())
+
+    def _tell(self) -> None:
+        if self._on_change is not None:
+            self._on_change(self._n_done, len(self._waiting) + self._is_computing)
 
 
 def make_ending() -> RefusedError:

@@ -118,19 +118,18 @@ def serve(
         KeyboardInterrupt, Terminated: a signal arrived; the server has ended.
         G3nError: HTTP is not served any more.
     """
-    served, queue, address = model.describe(), JobQueue(most_waiting), show_address(listener)
+    served, address = model.describe(), show_address(listener)
+    presence = Presence(folder, describe_process(address, served.name, served.size))
+    queue = JobQueue(most_waiting, presence.note)
     with run_front(make_app(served, queue, access, log), listener) as thread:
-        running = describe_process(address, served.name, served.size)
-        presence = Presence(folder, running, lambda: queue.n_waiting)
 
-        def note(is_busy: bool) -> None:  # noqa: FBT001  a callback with one argument
-            presence.note(is_busy=is_busy)
+        def check() -> None:
             if not thread.is_alive():
                 raise G3nError("the server has stopped answering")
 
         try:
             log(f"{served.name} answers at {address}/v1; Ctrl+C ends it")
-            compute_all(queue, model, log, note)
+            compute_all(queue, model, log, check)
         finally:
             queue.close()
             presence.end()

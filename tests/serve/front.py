@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from g3n_cli.chat.media import MediaStore
 from g3n_cli.engine.encoders.open import Projector
-from g3n_cli.media.options import MediaOptions
 from g3n_cli.serve.app import make_app
 from g3n_cli.serve.compute import compute_all
 from g3n_cli.serve.gate import Access
@@ -22,7 +21,7 @@ from tests.model_files import SMALL8
 PATIENCE_S = 20
 
 
-class _Ended(Exception):
+class _EndedError(Exception):
     """The test is over."""
 
 
@@ -75,16 +74,16 @@ def run(engine, access=None, most_waiting=8, projector=None, media_store=None):
     engine.info = replace(engine.info, path=SMALL8)
     projector = projector or Projector(None, 1)
     store = media_store or MediaStore(engine.info, projector.open)
-    model = ServedModel(engine, store, projector, None, {"temp": 0.0}, MediaOptions())
+    model = ServedModel(engine, store, projector, None, {"temp": 0.0})
     queue, log, is_over = JobQueue(most_waiting), [], threading.Event()
 
-    def note(_is_busy):
+    def check():
         if is_over.is_set():
-            raise _Ended
+            raise _EndedError
 
     def compute():
-        with contextlib.suppress(_Ended):
-            compute_all(queue, model, log.append, note)
+        with contextlib.suppress(_EndedError):
+            compute_all(queue, model, log.append, check)
 
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]

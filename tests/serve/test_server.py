@@ -2,14 +2,17 @@
 
 import base64
 import json
+import re
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from g3n_cli.chat.media import MediaStore
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.serve.gate import Access
+from tests.engine.scripted import CONTROL
 from tests.fake_encoder import FakeProjector
 from tests.fakes import make_engine, show_ids
 from tests.gguf_edit import BOOL, Draft, scalar
@@ -86,8 +89,9 @@ def test_a_conversation_that_goes_on_is_not_read_again():
         {"role": "assistant", "content": "Eins"},
         {"role": "user", "content": "two"},
     ]
-    with run(make_engine("Eins", "Zwei")) as front:
-        front.chat("one")
+    with run(make_engine([*b"Ei", CONTROL, *b"ns"], "Zwei")) as front:  # not as it is encoded
+        _, first = front.chat("one")
+        assert first["choices"][0]["message"]["content"] == "Eins"
         n_computed = front.engine.n_past
         _, answer = front.post("/v1/chat/completions", {"messages": messages})
     assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == n_computed
@@ -309,12 +313,12 @@ def test_web_pages_ask_only_where_they_are_allowed_to():
         assert front.ask("GET", "/v1/models", Origin="http://evil.example")[0] == 403
 
 
-def hear(content, tmp_path, part=None):
+def hear(content, tmp_path, part=None, n_ctx=4096):
     """What a server with an encoder of sound makes of a message: status, answer, its prompt."""
-    engine = make_engine("I hear.")
+    engine = make_engine("I hear.", n_ctx=n_ctx)
     engine.info = replace(engine.info, n_embd=8)
     file = tmp_path / "mmproj.gguf"
-    Draft({"clip.has_audio_encoder": scalar(BOOL, True)}).write(file)  # noqa: FBT003
+    Draft({"clip.has_audio_encoder": scalar(BOOL, True)}).write(file)
     store = MediaStore(engine.info, FakeProjector().open)
     data = base64.b64encode(content).decode()
     part = part or {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
@@ -330,6 +334,16 @@ def test_sound_is_heard_before_the_text_that_follows_it(tmp_path):
     (prompt,) = prompts
     assert prompt.rows.shape == (189, 8)
     assert show_ids([i for i in prompt.ids.tolist() if i >= 0]).count("<start_of_audio>") == 1
+
+
+def test_sound_that_the_context_has_no_room_for_is_refused(tmp_path):
+    long = encode_wav(np.zeros(600 * 8000), 8000)
+    status, answer, prompts = hear(long, tmp_path, n_ctx=400)
+    assert (status, answer["error"]["code"], prompts) == (400, "context_length_exceeded", [])
+    n_tokens = int(
+        re.search(r"prompt has ([\d,]+) tokens", answer["error"]["message"])[1].replace(",", "")
+    )
+    assert 400 < n_tokens < 1500  # all of it would be 3,800: what is too much is not decoded
 
 
 @pytest.mark.parametrize("content", [b"some text", b"%PDF-1.4 and more", b"RIFF\0\0\0\0WAVEjunk"])
