@@ -70,12 +70,18 @@ def serve(  # noqa: PLR0913  one parameter for each flag
     ] = 8033,
     queue: Annotated[
         int,
-        typer.Option(metavar="N", min=0, help="Most requests that wait; more are turned away."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            envvar="G3N_QUEUE",
+            help="Most requests that wait; more are turned away.",
+        ),
     ] = 32,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
+            envvar="G3N_ALLOW_ORIGIN",
             show_default="no web pages",
             help="Let pages of this origin ask, such as http://localhost:3000; * lets all. May be "
             "given several times.",

@@ -23,17 +23,15 @@ _STOP_TYPES: dict[StopReason, str] = {
 
 
 def parse_completion(body: Json) -> TextRequest:
-    """A request to go on with a text; a negative ``n_predict`` means no limit.
+    """A request to go on with a text.
 
     Raises:
         RefusedError: it makes no sense, or asks for what cannot be done.
     """
     refuse_given(body, ("image_data", "json_schema", "n_probs"))
-    n_predict = read_whole(body, "n_predict", -(2**31))
-    limit = body.get("max_tokens") if n_predict is None else n_predict
-    if n_predict is not None and n_predict < 0:
-        limit = None
-    return parse_text({**body, "max_tokens": limit, "stop": body.get("stop")})
+    if (n_predict := read_whole(body, "n_predict", -(2**31))) is not None:
+        body = {**body, "max_tokens": n_predict}
+    return parse_text(body)
 
 
 def describe_props(served: Served) -> Json:

@@ -190,11 +190,10 @@ def _translate(message: Json) -> Json:
 
 
 def _read_options(body: Json) -> Json:
-    """Options by OpenAI's names; a negative ``num_predict`` means no limit."""
+    """Options by OpenAI's names."""
     options = read_object(body, "options")
     rules: Json = {name: options.get(name) for name in _OPTIONS}
-    n_predict = read_whole(options, "num_predict", -(2**31))
-    rules["max_tokens"] = None if n_predict is None or n_predict < 0 else n_predict
+    rules["max_tokens"] = read_whole(options, "num_predict", -(2**31))
     wanted = body.get("format")
     if wanted not in (None, "", "json"):
         refuse("format", 'can only be "json"; schemas are not supported yet')

@@ -138,6 +138,9 @@ def parse_rules(body: Json) -> Rules:
     if read_whole(body, "best_of", 1) not in (None, 1):
         refuse("best_of", "can only be 1")
     limit = "max_tokens" if body.get("max_completion_tokens") is None else "max_completion_tokens"
+    n_most = read_whole(body, limit, -(2**31))
+    if n_most == 0:
+        refuse(limit, "must be at least 1, or negative for no limit")
     top_k = read_whole(body, "top_k", -1, 2**31 - 1)
     options = ServerOptions(
         seed=read_seed(body),
@@ -146,7 +149,7 @@ def parse_rules(body: Json) -> Rules:
         top_p=read_number(body, "top_p", 1e-6, 1),
         min_p=read_number(body, "min_p", 0, 1),
         repeat_penalty=read_number(body, "repeat_penalty", 1e-3, 100),
-        max_tokens=read_whole(body, limit, 1),
+        max_tokens=None if n_most is None or n_most < 0 else n_most,
     )
     return Rules(options, read_stop(body), _reads_json(body))
 

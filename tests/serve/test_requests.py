@@ -204,7 +204,8 @@ def test_tools_that_must_not_be_used_are_no_matter():
     assert ask(("user", "hi"), tools=[{"type": "function"}], tool_choice="none").question
 
 
-def test_llamacpp_takes_a_negative_limit_for_none():
+def test_a_negative_limit_is_none():
+    assert ask(("user", "hi"), max_tokens=-1).rules.options.max_tokens is None
     rules = llamacpp.parse_completion({"prompt": "a", "n_predict": -1, "max_tokens": 3}).rules
     assert rules.options.max_tokens is None
     assert llamacpp.parse_completion({"prompt": "a", "n_predict": 4}).rules.options.max_tokens == 4
