@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from g3n_cli.commands.media_options import AudioPadOption, MmprojOption, find_encoders
-from g3n_cli.commands.model_defaults import apply_defaults, recommended
+from g3n_cli.commands.model_defaults import apply_defaults
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -148,13 +148,7 @@ def serve(  # noqa: PLR0913  one parameter for each flag
             token = secrets.token_urlsafe(24)
             terminal.note(f"token: {token} (set {KEY_VARIABLE} to choose one)")
         access = Access(token, tuple(allow_origin or ()), is_local)
-        opening = open_served(
-            spec,
-            settings,
-            projector,
-            recommended(spec),
-            pads_audio=audio_pad != "none",
-        )
+        opening = open_served(spec, settings, projector, pads_audio=audio_pad != "none")
         with show_waiting(terminal, f"loading {spec.name} ..."):
             served = stack.enter_context(opening)
         serve_model(served, listener, access, queue, find_folder(), log)
@@ -167,7 +161,7 @@ def check_installed() -> None:
         UsageError: it is missing.
     """
     if not all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn")):
-        raise UsageError("g3n serve needs starlette and uvicorn", "pip install 'g3n[serve]'")
+        raise UsageError("g3n serve needs two more packages", "pip install starlette uvicorn")
 
 
 def read_token() -> str | None:

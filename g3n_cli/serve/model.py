@@ -242,7 +242,6 @@ def open_served(
     spec: ModelSpec,
     settings: EngineSettings,
     projector: Projector,
-    defaults: dict[str, float],
     *,
     pads_audio: bool,
 ) -> Iterator[ServedModel]:
@@ -256,4 +255,4 @@ def open_served(
         engine = stack.enter_context(closing(open_engine(spec.path, spec.name, settings)))
         store = MediaStore(engine.info, projector.open, pads_audio=pads_audio)
         stack.enter_context(closing(store))
-        yield ServedModel(engine, store, projector, spec.template, defaults)
+        yield ServedModel(engine, store, projector, spec.template, spec.sampling.given)
