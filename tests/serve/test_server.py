@@ -249,11 +249,34 @@ def test_who_leaves_while_it_is_computed_ends_it(stream):
     with run(held.engine) as front:
         client = front.send_and_stay({**OLLAMA, "stream": stream})
         wait_until(lambda: held.engine.prompts, "it is not computed")
+        decoded = held.engine.decoded
         client.close()
         wait_until(lambda: any("has left" in line for line in front.log), "it is not noticed")
         held.may_go_on.set()
         assert front.chat()[0] == 200
         assert len(held.engine.prompts) == 2
+        assert len(decoded) <= 1
+
+
+def test_who_leaves_while_the_prompt_is_read_ends_it():
+    engine, is_reading, may_go_on = make_engine("Hello"), threading.Event(), threading.Event()
+    prefill = engine.prefill
+
+    def wait_and_prefill(prompt, on_progress):
+        is_reading.set()
+        assert may_go_on.wait(20)
+        return prefill(prompt, on_progress)
+
+    engine.prefill = wait_and_prefill
+    with run(engine) as front:
+        client = front.send_and_stay(OLLAMA)
+        assert is_reading.wait(20)
+        client.close()
+        wait_until(lambda: any("has left" in line for line in front.log), "it is not noticed")
+        may_go_on.set()
+        wait_until(lambda: engine.prompts, "it is not read")
+        assert front.post("/v1/completions", {"prompt": "x" * 9999})[0] == 400  # computed after it
+        assert engine.n_past == 0
 
 
 def test_a_reader_that_pauses_gets_all_and_holds_up_nobody():
