@@ -22,9 +22,10 @@ from g3n_cli.serve.gate import Access, Gate, TokenCheck, make_response
 from g3n_cli.serve.model import Served
 from g3n_cli.serve.queue import JobQueue
 from g3n_cli.serve.refusal import Json, RefusedError
+from g3n_cli.serve.requests import Request as Asked
 from g3n_cli.serve.requests import parse_chat, parse_text, wants_usage
 from g3n_cli.serve.stream import PATIENCE_S, AnswerResponse
-from g3n_cli.serve.wording import ChatWording, TextWording
+from g3n_cli.serve.wording import ChatWording, TextWording, Wording
 
 MOST_BODY_BYTES = 32 << 20
 """Of a request, pictures and sound included."""
@@ -89,6 +90,7 @@ class _Api:
 
     def __init__(self, served: Served, queue: JobQueue) -> None:
         self._served, self._queue = served, queue
+        self._name = served.name
 
     def make_routes(self) -> list[Route]:
         """All paths."""
@@ -125,31 +127,25 @@ class _Api:
     async def show_model(self, request: Request) -> Response:
         """The model, by its name."""
         name = request.path_params["name"]
-        if name != self._served.name:
+        if name != self._name:
             raise RefusedError(404, f"there is no model {name!r}", "model", "model_not_found")
         return JSONResponse(self._describe())
 
     async def chat(self, request: Request) -> AnswerResponse:
         """OpenAI's chat completions."""
         body = await read_body(request)
-        wording = ChatWording(self._served.name, wants_usage(body))
-        is_stream = read_flag(body, "stream", default=False)
-        return AnswerResponse(self._queue, parse_chat(body), wording, is_stream=is_stream)
+        return self._answer(body, parse_chat(body), ChatWording(self._name, wants_usage(body)))
 
     async def complete(self, request: Request) -> AnswerResponse:
         """OpenAI's completions."""
         body = await read_body(request)
-        wording = TextWording(self._served.name, wants_usage(body))
-        is_stream = read_flag(body, "stream", default=False)
-        return AnswerResponse(self._queue, parse_text(body), wording, is_stream=is_stream)
+        return self._answer(body, parse_text(body), TextWording(self._name, wants_usage(body)))
 
     async def complete_as_llamacpp(self, request: Request) -> AnswerResponse:
         """A text that goes on, by llama.cpp's interface."""
         body = await read_body(request)
-        wording = llamacpp.CompletionWording(self._served.name)
-        is_stream = read_flag(body, "stream", default=False)
-        asked = llamacpp.parse_completion(body)
-        return AnswerResponse(self._queue, asked, wording, is_stream=is_stream)
+        wording = llamacpp.CompletionWording(self._name)
+        return self._answer(body, llamacpp.parse_completion(body), wording)
 
     async def tell_props(self, _request: Request) -> Response:
         """What llama.cpp's server tells of itself."""
@@ -158,28 +154,24 @@ class _Api:
     async def chat_as_ollama(self, request: Request) -> Response | AnswerResponse:
         """A chat, by ollama's interface."""
         body = await read_body(request)
-        wording = ollama.LineWording(self._served.name, is_chat=True)
-        is_stream = read_flag(body, "stream", default=True)
-        asked = ollama.parse_chat(body)
-        if asked is None:
+        wording = ollama.LineWording(self._name, is_chat=True)
+        if (asked := ollama.parse_chat(body)) is None:
             return JSONResponse(wording.loaded())
-        return AnswerResponse(self._queue, asked, wording, is_stream=is_stream)
+        return self._answer(body, asked, wording, streams=True)
 
     async def generate(self, request: Request) -> Response | AnswerResponse:
         """A single answer, by ollama's interface."""
         body = await read_body(request)
-        wording = ollama.LineWording(self._served.name, is_chat=False)
-        is_stream = read_flag(body, "stream", default=True)
-        asked = ollama.parse_generate(body)
-        if asked is None:
+        wording = ollama.LineWording(self._name, is_chat=False)
+        if (asked := ollama.parse_generate(body)) is None:
             return JSONResponse(wording.loaded())
-        return AnswerResponse(self._queue, asked, wording, is_stream=is_stream)
+        return self._answer(body, asked, wording, streams=True)
 
     async def show_as_ollama(self, request: Request) -> Response:
         """What ollama tells of a model."""
         body = await read_body(request)
         name = read_text(body, "model") or read_text(body, "name")
-        if name not in (self._served.name, f"{self._served.name}:latest"):
+        if name not in (self._name, f"{self._name}:latest"):
             raise RefusedError(404, f"model '{name}' not found")
         return JSONResponse(ollama.show_model(self._served))
 
@@ -190,6 +182,13 @@ class _Api:
     async def list_running(self, _request: Request) -> Response:
         """What is in memory, by ollama's interface."""
         return JSONResponse({"models": [ollama.describe_running(self._served)]})
+
+    def _answer(
+        self, body: Json, asked: Asked, wording: Wording, *, streams: bool = False
+    ) -> AnswerResponse:
+        """The answer to a request that may say whether it is streamed."""
+        is_stream = read_flag(body, "stream", default=streams)
+        return AnswerResponse(self._queue, asked, wording, is_stream=is_stream)
 
     def _describe(self) -> Json:
         served = self._served

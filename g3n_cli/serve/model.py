@@ -144,14 +144,12 @@ class ServedModel:
 
     def _reply(self, request: ChatRequest, on_progress: Progress) -> Answering:
         rules = request.rules
-        grammar = JSON_OBJECT if rules.is_json else None
-        options = self._complete(rules)
         session = Session(
             self._engine,
-            options,
+            self._complete(rules),
             request.system,
             rules.stop,
-            grammar,
+            _choose_grammar(rules),
             self._store,
             self._template,
             forgets=False,
@@ -186,8 +184,7 @@ class ServedModel:
                 f"the prompt has {len(ids):,} tokens, but the context holds {self._engine.n_ctx:,}"
             )
         options = self._complete(rules)
-        grammar = JSON_OBJECT if rules.is_json else None
-        sampler = make_sampler(self._engine, options.make_sampling(), grammar)
+        sampler = make_sampler(self._engine, options.make_sampling(), _choose_grammar(rules))
         generation = Generation(
             self._engine,
             Prompt.of_ids(ids),
@@ -235,6 +232,10 @@ class ServedModel:
         except G3nError:
             return False
         return True
+
+
+def _choose_grammar(rules: Rules) -> str | None:
+    return JSON_OBJECT if rules.is_json else None
 
 
 @contextmanager

@@ -58,8 +58,9 @@ class Presence:
 
     def end(self) -> None:
         """Take the file away."""
-        with suppress(OSError):
-            self._file.unlink(missing_ok=True)
+        for file in (self._file, _name_part(self._file)):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 def find_folder() -> Path:
@@ -112,7 +113,11 @@ def _read(file: Path) -> Running | None:
 
 def _write(file: Path, running: Running) -> None:
     """As a whole or not at all, readable by the person alone."""
-    part = file.with_suffix(".part")
+    part = _name_part(file)
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
         json.dump(asdict(running), stream)
     os.replace(part, file)
+
+
+def _name_part(file: Path) -> Path:
+    return file.with_suffix(".part")
