@@ -24,8 +24,10 @@ from g3n_cli.commands import (
     estimate,
     local_models,
     map_inputs,
+    ps,
     pull,
     quality,
+    serve,
     serve_device,
     sessions,
     show,
@@ -70,6 +72,8 @@ app.command("estimate")(estimate.estimate_model)
 app.command()(local_models.verify)
 app.command()(local_models.rm)
 app.command()(devices.devices)
+app.command(help=serve.HELP)(serve.serve)
+app.command()(ps.ps)
 app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)
@@ -135,7 +139,13 @@ def configure(
         raise typer.Exit
     if path := find_config_path():
         ctx.default_map = load_defaults(
-            path, {"chat": chat.chat, "bench": bench.bench, "map": map_inputs.map_inputs}
+            path,
+            {
+                "chat": chat.chat,
+                "bench": bench.bench,
+                "map": map_inputs.map_inputs,
+                "serve": serve.serve,
+            },
         )
 
 

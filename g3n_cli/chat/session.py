@@ -15,7 +15,7 @@ from g3n_cli.engine.api import Engine, Progress
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.sampler import make_sampler
-from g3n_cli.errors import InputError
+from g3n_cli.errors import PromptTooLongError
 from g3n_cli.media.parts import Attachment, MediumKind, MediumPart
 
 N_AROUND = 3
@@ -34,6 +34,7 @@ class Session(Conversation):
         media: Encodes pictures and sounds; without it they are refused. The caller closes it.
         template: Jinja source to use instead of the model's own, or None.
         prefix: What each answer begins with, or "".
+        forgets: Whether the oldest turns make room, or what does not fit is refused.
     """
 
     engine: Engine
@@ -49,11 +50,14 @@ class Session(Conversation):
         media: MediaStore | None = None,
         template: str | None = None,
         prefix: str = "",
+        *,
+        forgets: bool = True,
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
         self._grammar = grammar
+        self._forgets = forgets
         self._prefix = prefix
         self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
@@ -145,14 +149,15 @@ class Session(Conversation):
         limit = n_ctx - max(1, min(self.options.max_tokens or n_ctx, n_ctx // 4))
         n_dropped = 0
         layout = self._lay_out(turns, question)
-        while self._count(layout) > limit and n_dropped < len(turns):
+        most_dropped = len(turns) if self._forgets else 0
+        while self._count(layout) > limit and n_dropped < most_dropped:
             limit = n_ctx // 2
             n_dropped += 1
             layout = self._lay_out(turns[n_dropped:], question)
         if (n_tokens := self._count(layout)) >= n_ctx:
             costs = [f"{a.name} {self.count_cost(a):,}" for a in question.attachments]
             of_files = f" ({', '.join(costs)})" if costs else ""
-            raise InputError(
+            raise PromptTooLongError(
                 f"the prompt has {n_tokens:,} tokens{of_files}, but the context holds {n_ctx:,}",
                 hint=self._find_room(n_tokens),
             )
