@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +19,6 @@ from g3n_cli.ggml.llama_sampler import Candidates, GrammarSampler, SamplerChain
 
 PENALTY_WINDOW = 64
 """Tokens a repeat penalty looks back on, the end of the prompt included."""
-
-_NEVER_IN_UTF8 = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))
 
 
 class Sampler:
@@ -48,6 +47,7 @@ class Sampler:
     ) -> None:
         self._n_sampled = n_sampled
         self._vocab, self._end_ids = vocab, end_ids
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._candidates: Candidates | None = None
         self._grammar: GrammarSampler | None = None
         if grammar is not None:
@@ -80,7 +80,9 @@ class Sampler:
         if self._chain is not None:
             self._chain.accept(token)
         if self._grammar is not None:
+            assert self._vocab is not None
             self._grammar.accept(token)
+            self._utf8.decode(self._vocab.piece(token, special=False))
 
     def accept_prompt(self, ids: Sequence[int]) -> None:
         """Take note of the prompt's last tokens, which a repeat penalty counts as well."""
@@ -115,13 +117,20 @@ class Sampler:
     def _is_sound(self, token: int) -> bool:
         """Whether a token is right where a grammar allows it.
 
-        llama.cpp takes bytes that are none of UTF-8's for the beginning of a character, and ends
-        of other models' answers for the end of this one's.
+        llama.cpp takes some bytes that are no UTF-8 for characters, and the ends of other models'
+        answers for the end of this one's.
         """
         assert self._vocab is not None
         if self._end_ids is not None and self._vocab.is_control(token):
             return token in self._end_ids
-        return _NEVER_IN_UTF8.isdisjoint(self._vocab.piece(token, special=False))
+        state = self._utf8.getstate()
+        try:
+            self._utf8.decode(self._vocab.piece(token, special=False))
+        except UnicodeDecodeError:
+            return False
+        finally:
+            self._utf8.setstate(state)
+        return True
 
     def _fill(self, logits: Logits) -> Candidates:
         if self._candidates is None:

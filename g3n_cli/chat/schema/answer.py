@@ -16,6 +16,8 @@ MOST_DEPTH = 40
 """Of objects and lists in a schema; the library that checks goes down by recursion."""
 
 _MOST_SHOWN = 160
+_VALUES = ("const", "enum", "default", "examples")
+_UNKNOWN = ("$dynamicRef", "$recursiveRef")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class AnswerSchema:
         _check(value)
         converter = Converter(value)
         grammar = converter.convert()
-        return cls(value, grammar, tuple(sorted(converter.unfollowed)))
+        known = set(_make_validator(value).VALIDATORS)
+        return cls(value, grammar, tuple(sorted(converter.unfollowed & known)))
 
     def read(self, text: str) -> Any:  # noqa: ANN401  any JSON
         """The document that an answer is.
@@ -57,11 +60,12 @@ class AnswerSchema:
 
         try:
             document = json.loads(text, parse_constant=_refuse)
-            errors = list(_make_validator(self.value).iter_errors(document))
         except (ValueError, RecursionError):
             raise AnswerError("the answer is not valid JSON") from None
-        except exceptions._WrappedReferencingError as error:  # noqa: SLF001
-            raise UsageError(f"the schema refers to what it has not: {error}") from None
+        try:
+            errors = list(_make_validator(self.value).iter_errors(document))
+        except RecursionError:
+            raise AnswerError("the answer, or its schema, is too deep to be checked") from None
         if errors:
             worst = exceptions.best_match(errors)
             why = worst.message if len(worst.message) <= _MOST_SHOWN else f"fails {worst.validator}"
@@ -118,6 +122,8 @@ def _check(schema: Any) -> None:  # noqa: ANN401  any JSON
     except SchemaError as error:
         message = error.message if len(error.message) <= _MOST_SHOWN else "it has a wrong value"
         raise UsageError(f"the schema is not valid at {error.json_path}: {message}") from None
+    except RecursionError:
+        raise UsageError("the schema has a pattern that is nested too deep") from None
     _check_refs(schema)
 
 
@@ -126,8 +132,13 @@ def _check_refs(schema: Any) -> None:  # noqa: ANN401  any JSON
     waiting = [schema]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, dict) and isinstance(value.get("$ref"), str):
-            find(schema, value["$ref"])
+        if isinstance(value, dict):
+            for key, unknown in (("$id", value is not schema), *((key, True) for key in _UNKNOWN)):
+                if unknown and isinstance(value.get(key), str):
+                    raise UsageError(f"the schema has a {key}, which is not followed here")
+            if isinstance(value.get("$ref"), str):
+                find(schema, value["$ref"])
+            value = {key: inner for key, inner in value.items() if key not in _VALUES}
         waiting += _list_inner(value)
 
 

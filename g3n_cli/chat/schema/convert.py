@@ -23,7 +23,10 @@ CHAR = (
 )
 """One character of a JSON string: also escaped, but no half of a surrogate pair."""
 
-_DATE = '[0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])'
+_DATE = (
+    '[0-9]{4} "-" (("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8]) | "02-29"'
+    ' | ("0" [13-9] | "1" [0-2]) "-" ("29" | "30") | ("0" [13578] | "1" [02]) "-31")'
+)
 _TIME = (
     '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,9})?'
     ' ("Z" | [-+] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9])'
@@ -53,9 +56,10 @@ _TYPES = ("string", "number", "boolean", "null", "object", "array")
 _FOLLOWED = {
     *("type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "properties", "required"),
     *("additionalProperties", "items", "prefixItems", "additionalItems", "minItems", "maxItems"),
-    *("minLength", "maxLength", "pattern", "minimum", "maximum", *NOTES),
+    *("minLength", "maxLength", "pattern", "minimum", "maximum", "format", *NOTES),
 }
 _MOST_DEPTH = 100
+_MOST_MERGED = 10_000
 
 
 class Converter:
@@ -77,7 +81,7 @@ class Converter:
         self._rules = Rules()
         self._refs: dict[str, str] = {}
         self._waiting: list[str] = []
-        self._depth = 0
+        self._depth = self._n_merged = 0
         self._any: str | None = None
 
     def convert(self) -> str:
@@ -99,9 +103,7 @@ class Converter:
         if schema is False:
             raise UsageError("nothing satisfies the schema: it has a part that is false")
         if schema is True or not set(schema) - NOTES:
-            return self._visit_any() if schema is True or "format" not in schema else self._guess(
-                schema
-            )
+            return self._visit_any()
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             raise UsageError(f"the schema is nested more than {_MOST_DEPTH} deep")
@@ -182,6 +184,9 @@ class Converter:
         return rest
 
     def _merge(self, schema: dict[str, Any], part: Any) -> dict[str, Any]:  # noqa: ANN401
+        self._n_merged += 1
+        if self._n_merged > _MOST_MERGED:
+            raise UsageError("the schema is too large: it combines too many others")
         if isinstance(part, dict) and "$ref" in part:
             self.unfollowed |= set(part) - NOTES - {"$ref"}
             part = self._resolve(part["$ref"])

@@ -7,7 +7,7 @@ from typing import Any
 NOTES = frozenset(
     (
         *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),
-        *("$comment", "$schema", "$id", "$anchor", "$defs", "definitions", "format"),
+        *("$comment", "$schema", "$id", "$anchor", "$defs", "definitions"),
         *("contentEncoding", "contentMediaType", "contentSchema"),
     )
 )
