@@ -23,6 +23,7 @@ from g3n_cli.commands import (
     local_models,
     pull,
     quality,
+    schema,
     serve_device,
     sessions,
     show,
@@ -65,6 +66,7 @@ app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)
 app.command(help=quality.HELP)(quality.quality)
+app.command("schema", help=schema.HELP)(schema.show_schema)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
 app.add_typer(debug.app, name="debug", no_args_is_help=False)

@@ -11,6 +11,7 @@ from g3n_cli.chat.media import Layout, MediaStore, OnEncode
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
+from g3n_cli.engine.choice import ChoiceAnswer, Choices
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.sampler import make_sampler
@@ -32,6 +33,11 @@ class Session(Conversation):
         grammar: GBNF that answers follow, or None.
         media: Encodes pictures and sounds; without it they are refused. The caller closes it.
         template: Jinja source to use instead of the model's own, or None.
+
+    Attributes:
+        grammar: As given; may be replaced between answers.
+        choices: Texts of which the next answers are one, or None.
+        last_choice: The last answer that was one of such texts, or None.
     """
 
     engine: Engine
@@ -50,7 +56,9 @@ class Session(Conversation):
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
-        self._grammar = grammar
+        self.grammar = grammar
+        self.choices: Choices | None = None
+        self.last_choice: ChoiceAnswer | None = None
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
         info = engine.info if template is None else replace(engine.info, chat_template=template)
         self._template = ChatTemplate(info, engine.tokenizer)
@@ -93,7 +101,13 @@ class Session(Conversation):
         media = [piece for piece in layout if isinstance(piece, MediumPart)]
         encode_s = self._media.encode(media, on_encode)
         self._media.keep_only(self._list_media(question))
-        sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self._grammar)
+        if self.choices is not None:
+            prompt = self._media.build_prompt(layout)
+            choice = ChoiceAnswer(self.engine, prompt, self.choices, on_progress, started)
+            self.last_choice = choice
+            said, seconds = list(turns[n_dropped:]), encode_s if question.media else None
+            return Reply(self, question, said, n_dropped, choice, _keep_open, seconds)
+        sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self.grammar)
         generation = Generation(
             self.engine,
             self._media.build_prompt(layout),
@@ -162,3 +176,7 @@ class Session(Conversation):
         if question is not None:
             messages.append(Message("user", question.text, None, question.parts))
         return self._template.lay_out(messages)
+
+
+def _keep_open() -> None:
+    """Nothing has to be closed after a choice."""

@@ -25,6 +25,13 @@ from g3n_cli.commands.answer_options import (
     TopPOption,
 )
 from g3n_cli.commands.asking import ask, is_at_terminal
+from g3n_cli.commands.constrained_options import (
+    ChoiceExitOption,
+    ChoiceOption,
+    SchemaOption,
+    Wanted,
+    read_wanted,
+)
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.media_options import (
     AudioPadOption,
@@ -119,6 +126,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     seed: SeedOption = None,
     stop: StopOption = None,
     grammar: GrammarOption = None,
+    schema: SchemaOption = None,  # noqa: ARG001  read_wanted has it, and the next two
+    choice: ChoiceOption = None,  # noqa: ARG001
+    choice_exit: ChoiceExitOption = False,  # noqa: ARG001
     go_on: GoOnOption = False,
     session: SessionOption = None,
     no_save: NoSaveOption = False,
@@ -206,6 +216,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     terminal = Terminal.of_process()
     is_conversation = prompt is None and not json and is_at_terminal(terminal)
+    wanted = read_wanted(context, is_open=is_conversation)
     if is_address(device):
         refuse_engine_flags(context)
         media = replace(media, image_size=None)
@@ -217,6 +228,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
                 question,
                 terminal,
                 media,
+                wanted=wanted,
                 as_json=json,
                 show_stats=stats,
                 preview=preview,
@@ -266,6 +278,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
             auto,
             load_s,
             notice=spec.notice,
+            wanted=wanted,
             as_json=json,
             show_stats=stats,
             preview=preview,
@@ -301,6 +314,7 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     load_s: float | None = None,
     *,
     notice: str = "",
+    wanted: Wanted | None = None,
     as_json: bool,
     show_stats: bool,
     preview: bool,
@@ -317,9 +331,11 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     from g3n_cli.ui import oneshot
 
     files.show_all()
-    if as_json:
+    if wanted is not None:
+        wanted.answer(conversation, question, terminal, load_s, as_json=as_json)
+    elif as_json:
         oneshot.answer_as_json(conversation, question, terminal, load_s)
-        return
-    oneshot.answer_as_text(conversation, question, terminal)
-    if show_stats:
+    else:
+        oneshot.answer_as_text(conversation, question, terminal)
+    if show_stats and not as_json:
         oneshot.note_stats(conversation, terminal)

@@ -1,12 +1,14 @@
-"""One of several texts as the answer, by the probability that the model gives to each as a whole."""
+"""One of several texts as the answer, by the probability that the model gives to each whole one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from g3n_cli.engine.api import Engine, Logits, Progress
 from g3n_cli.engine.hparams import ARCHITECTURE
@@ -14,6 +16,8 @@ from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.stats import GenerationStats, StopReason
 from g3n_cli.engine.validate import N_TEXT_TOKENS
 from g3n_cli.errors import G3nError, InputError
+
+_Logs: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class ChoiceAnswer:
             prefill_s=self._prefill_s,
         )
 
-    def _choose(self, logprobs: np.ndarray[tuple[int], np.dtype[np.float64]]) -> int:
+    def _choose(self, logprobs: _Logs) -> int:
         """The index of the answer."""
         if self._choices.temperature == 0:
             return int(logprobs.argmax())
@@ -138,6 +142,9 @@ class ChoiceAnswer:
     def _score(self, paths: Sequence[tuple[int, ...]]) -> list[float]:
         """Log-probability of each path from the end of the prompt to the end of the turn."""
         begins = sorted({path[:n] for path in paths for n in range(len(path) + 1)})
+        longer: dict[tuple[int, ...], list[tuple[int, ...]]] = {begin: [] for begin in begins}
+        for begin in begins[1:]:
+            longer[begin[:-1]].append(begin)
         steps: dict[tuple[int, ...], float] = {(): 0.0}
         ends: dict[tuple[int, ...], float] = {}
         whole, n_tokens = set(paths), self._count_tokens()
@@ -146,9 +153,8 @@ class ChoiceAnswer:
             total = _add_logs(logits)
             if not np.isfinite(total):
                 raise G3nError("the model computed logits that are not numbers")
-            for path in begins:
-                if path[:-1] == begin and path:
-                    steps[path] = steps[begin] + float(logits[path[-1]] - total)
+            for path in longer[begin]:
+                steps[path] = steps[begin] + float(logits[path[-1]] - total)
             if begin in whole:
                 ends[begin] = float(_add_logs(logits[sorted(self._engine.info.end_ids)]) - total)
         return [steps[path] + ends[path] for path in paths]
@@ -181,7 +187,7 @@ class ChoiceAnswer:
 
 
 def _add_logs(
-    logs: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    logs: _Logs,
 ) -> np.float64:
     """Logarithm of the sum of the exponentials."""
     most = logs.max()
@@ -189,7 +195,8 @@ def _add_logs(
 
 
 def _softmax(
-    logs: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    logs: _Logs,
+) -> _Logs:
     shares = np.exp(logs - _add_logs(logs))
-    return shares / shares.sum()
+    normalized: _Logs = shares / shares.sum()
+    return normalized

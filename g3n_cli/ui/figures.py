@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from statistics import median
+from typing import Any
 
 from g3n_cli.chat.conversation import Conversation, Reply
 from g3n_cli.engine.stats import GenerationStats
@@ -39,7 +41,12 @@ def _format_rate(tps: float | None) -> str:
     return "" if tps is None else f" at {tps:.1f}/s"
 
 
-def format_json(conversation: Conversation, reply: Reply, load_s: float | None) -> str:
+def format_json(
+    conversation: Conversation,
+    reply: Reply,
+    load_s: float | None,
+    more: Mapping[str, Any] | None = None,
+) -> str:
     """One answer as a JSON object on one line; what has no meaning or is not known is null."""
     stats, engine = reply.stats, conversation.engine
     answer = {
@@ -58,6 +65,7 @@ def format_json(conversation: Conversation, reply: Reply, load_s: float | None) 
         "stop_reason": stats.stop_reason,
         "seed": conversation.options.seed,
         "size": None if engine is None else engine.info.size,
+        **(more or {}),
     }
     return escape_json(json.dumps(answer, ensure_ascii=False))
 

@@ -144,7 +144,9 @@ def _check_refs(schema: Any) -> None:  # noqa: ANN401  any JSON
 
 def _list_inner(value: Any) -> list[Any]:  # noqa: ANN401  any JSON
     inner = value.values() if isinstance(value, dict) else value
-    return [v for v in inner if isinstance(v, dict | list)] if isinstance(value, dict | list) else []
+    return (
+        [v for v in inner if isinstance(v, dict | list)] if isinstance(value, dict | list) else []
+    )
 
 
 def _make_validator(schema: Any) -> Any:  # noqa: ANN401  the class depends on the schema

@@ -56,8 +56,10 @@ _TYPES = ("string", "number", "boolean", "null", "object", "array")
 _FOLLOWED = {
     *("type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "properties", "required"),
     *("additionalProperties", "items", "prefixItems", "additionalItems", "minItems", "maxItems"),
-    *("minLength", "maxLength", "pattern", "minimum", "maximum", "format", *NOTES),
+    *("minLength", "maxLength", "pattern", "format", *NOTES),
 }
+_INCLUSIVE = {"minimum", "maximum"}
+_BOUNDS = {*_INCLUSIVE, "exclusiveMinimum", "exclusiveMaximum"}
 _MOST_DEPTH = 100
 _MOST_MERGED = 10_000
 
@@ -107,7 +109,7 @@ class Converter:
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             raise UsageError(f"the schema is nested more than {_MOST_DEPTH} deep")
-        self.unfollowed |= set(schema) - _FOLLOWED
+        self.unfollowed |= set(schema) - _FOLLOWED - _BOUNDS
         name = self._visit_one(schema)
         self._depth -= 1
         return name
@@ -301,10 +303,13 @@ class Converter:
 
     def _write_bounded(self, schema: dict[str, Any], *, is_integer: bool) -> str:
         lo, hi = _find_bounds(schema, is_integer=is_integer)
+        for key in _BOUNDS & set(schema):
+            read = _read(schema, key)
+            is_exact = read and (is_integer or (read[0] == int(read[0]) and key in _INCLUSIVE))
+            if not is_exact:
+                self.unfollowed.add(key)
         if lo is None and hi is None:
             return ANY_INTEGER if is_integer else ANY_NUMBER
-        if not is_integer:
-            self.unfollowed |= {"minimum", "maximum"} & set(schema)  # they may be fractions
         wide = 10 ** (max(15, *(len(str(abs(n))) for n in (lo, hi) if n is not None)) + 1)
         lo, hi = -wide if lo is None else lo, wide if hi is None else hi
         if lo > hi:
@@ -322,11 +327,13 @@ def _find_bounds(schema: dict[str, Any], *, is_integer: bool) -> tuple[int | Non
     return max(lows, default=None), min(highs, default=None)
 
 
-def _read(schema: dict[str, Any], key: str) -> list[int | float]:
-    value = schema.get(key)
-    # Draft 4 has booleans here; digits beyond 30 are beyond any use.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return [value] if is_number and abs(value) < 1e30 else []  # type: ignore[operator]
+def _read(schema: dict[str, Any], key: str) -> list[float]:
+    match schema.get(key):
+        case bool():  # as draft 4 has it
+            return []
+        case int() | float() as value if abs(value) < 1e30:  # more digits are beyond any use
+            return [value]
+    return []
 
 
 def find(root: Any, ref: str) -> Any:  # noqa: ANN401  any JSON

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from os.path import commonprefix
 
 from g3n_cli.errors import UsageError
 
@@ -94,13 +93,19 @@ def _branch(texts: list[str], rules: Rules, depth: int) -> str:
     branches = []
     for _, group in groupby(texts, key=lambda text: text[:1]):
         alike = list(group)
-        begin = commonprefix(alike)
+        begin = _find_begin(alike[0], alike[-1])
         if len(alike) == 1:
             branches.append(quote(begin))
         else:
             ends = [text[len(begin) :] for text in alike]
             branches.append(f"{quote(begin)} {_branch(ends, rules, depth + 1)}")
     return rules.add(choose(branches))
+
+
+def _find_begin(first: str, last: str) -> str:
+    """What the first and the last of sorted texts, and so all, begin with."""
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[:n] if n is not None else min(first, last, key=len)
 
 
 def _count(least: int, most: int | None) -> str:

@@ -55,7 +55,9 @@ def _limit(kind, what, counts):
 
 def _make_object(parts, required, is_closed):
     schema = {"type": "object", "properties": parts}
-    schema["required"] = [name for name, is_needed in zip(parts, required, strict=False) if is_needed]
+    schema["required"] = [
+        name for name, is_needed in zip(parts, required, strict=False) if is_needed
+    ]
     return schema | ({"additionalProperties": False} if is_closed else {})
 
 

@@ -1,0 +1,105 @@
+"""One answer that has to be something: a document, or one of several texts."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from g3n_cli.chat.conversation import Conversation, Question, Reply
+from g3n_cli.errors import AnswerError
+from g3n_cli.ui.answer import show_waiting_for
+from g3n_cli.ui.figures import format_json
+from g3n_cli.ui.progress import EncodingBars, ProgressBar
+from g3n_cli.ui.text import escape_json, make_visible
+
+if TYPE_CHECKING:
+    from g3n_cli.chat.schema.answer import AnswerSchema
+    from g3n_cli.chat.session import Session
+    from g3n_cli.ui.terminal import Terminal
+
+
+def answer_by_schema(
+    conversation: Conversation,
+    question: Question,
+    terminal: Terminal,
+    schema: AnswerSchema,
+    load_s: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write one JSON document to stdout, once it is complete and checked.
+
+    With ``as_json`` it is the answer's figures, the document as ``value``: also of an answer that
+    is refused, whose value is null.
+
+    Raises:
+        AnswerError: the answer was cut off, or does not satisfy the schema.
+    """
+    _constrain(conversation, schema)
+    reply = _read_answer(conversation, question, terminal)
+    try:
+        value = schema.read(reply.text)
+    except AnswerError as error:
+        if as_json:
+            terminal.write(format_json(conversation, reply, load_s, {"value": None}) + "\n")
+        raise _explain(reply, error) from None
+    if as_json:
+        terminal.write(format_json(conversation, reply, load_s, {"value": value}) + "\n")
+    else:
+        terminal.write(escape_json(reply.text.strip()) + "\n")
+
+
+def answer_by_choice(
+    session: Session, question: Question, terminal: Terminal, load_s: float | None, *, as_json: bool
+) -> int:
+    """Write the choice to stdout, or with ``as_json`` its figures; returns its index."""
+    reply = _read_answer(session, question, terminal)
+    assert session.last_choice is not None
+    ranking = session.last_choice.ranking
+    if as_json:
+        choices = [asdict(choice) for choice in ranking]
+        terminal.write(format_json(session, reply, load_s, {"choices": choices}) + "\n")
+    else:
+        terminal.write(make_visible(reply.text) + "\n")
+    return [choice.text for choice in ranking].index(reply.text)
+
+
+def _constrain(conversation: Conversation, schema: AnswerSchema) -> None:
+    from g3n_cli.chat.remote import RemoteSession
+    from g3n_cli.chat.session import Session
+
+    if isinstance(conversation, RemoteSession):
+        json_schema = {"name": "answer", "schema": schema.value}
+        conversation.response_format = {"type": "json_schema", "json_schema": json_schema}
+    else:
+        assert isinstance(conversation, Session)
+        conversation.grammar = schema.grammar
+
+
+def _read_answer(conversation: Conversation, question: Question, terminal: Terminal) -> Reply:
+    """The answer as a whole; people are told who or what they wait for."""
+    bar = ProgressBar(terminal)
+    show_waiting_for(conversation, bar)
+    bars = EncodingBars(terminal)
+    try:
+        reply = conversation.reply(question, bar, bars)
+    finally:
+        bars.clear()
+    with closing(iter(reply)) as pieces, bar:
+        for _ in pieces:
+            bar.wait(f"{len(reply.text):,} characters ...")
+    return reply
+
+
+def _explain(reply: Reply, error: AnswerError) -> AnswerError:
+    """Why an answer is no document: where it was cut off, that is why."""
+    stats = reply.stats
+    if stats.stop_reason not in ("length", "context"):
+        return error
+    count = "" if stats.output_tokens is None else f" after {stats.output_tokens:,} tokens"
+    is_context = stats.stop_reason == "context"
+    hint = "-n allows a longer one"
+    if is_context:
+        hint = "--ctx has room for a longer one; maxLength in the schema ends texts that run on"
+    return AnswerError(f"the answer is cut off{count}: it is no whole JSON document", hint)
