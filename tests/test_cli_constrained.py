@@ -89,6 +89,8 @@ def test_the_exit_code_tells_the_choice(g3n):
         done = g3n.chat("--choice", ",".join(order), "--choice-exit", "Is it?")
         assert (done.returncode, done.stdout.decode().strip()) == (code, best)
         assert done.stderr == b""
+    told = g3n.chat("--choice", f"{others[0]},{best}", "--choice-exit", "--stats", "Is it?")
+    assert (told.returncode, told.stderr[:7]) == (10, b"prompt ")
 
 
 def test_json_tells_the_probability_of_each_choice(g3n):

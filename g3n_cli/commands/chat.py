@@ -331,11 +331,14 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     from g3n_cli.ui import oneshot
 
     files.show_all()
+    code = 0
     if wanted is not None:
-        wanted.answer(conversation, question, terminal, load_s, as_json=as_json)
+        code = wanted.answer(conversation, question, terminal, load_s, as_json=as_json)
     elif as_json:
         oneshot.answer_as_json(conversation, question, terminal, load_s)
     else:
         oneshot.answer_as_text(conversation, question, terminal)
     if show_stats and not as_json:
         oneshot.note_stats(conversation, terminal)
+    if code:
+        raise typer.Exit(code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from g3n_cli.errors import UsageError
+from g3n_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from g3n_cli.chat.conversation import Conversation, Question
@@ -72,12 +72,11 @@ class Wanted:
         load_s: float | None,
         *,
         as_json: bool,
-    ) -> None:
-        """Answer a question and write the answer to stdout.
+    ) -> int:
+        """Answer a question and write the answer to stdout; returns the exit code.
 
         Raises:
             AnswerError: the answer is no document that satisfies the schema.
-            typer.Exit: the exit code tells the choice.
         """
         from g3n_cli.ui import constrained
 
@@ -85,7 +84,7 @@ class Wanted:
             constrained.answer_by_schema(
                 conversation, question, terminal, self.schema, load_s, as_json=as_json
             )
-            return
+            return ExitCode.OK
         from g3n_cli.chat.session import Session
         from g3n_cli.engine.choice import Choices
 
@@ -94,8 +93,7 @@ class Wanted:
         index = constrained.answer_by_choice(
             conversation, question, terminal, load_s, as_json=as_json
         )
-        if self.tells_exit and index:
-            raise typer.Exit(FIRST_EXIT + index - 1)
+        return FIRST_EXIT + index - 1 if self.tells_exit and index else ExitCode.OK
 
 
 def read_wanted(context: typer.Context, *, is_open: bool) -> Wanted | None:
