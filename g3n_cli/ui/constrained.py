@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from g3n_cli.chat.conversation import Conversation, Question, Reply
 from g3n_cli.errors import AnswerError
 from g3n_cli.ui.answer import show_waiting_for
-from g3n_cli.ui.figures import format_json
+from g3n_cli.ui.figures import describe_answer
 from g3n_cli.ui.progress import EncodingBars, ProgressBar
 from g3n_cli.ui.text import escape_json, make_visible
 
@@ -42,10 +43,10 @@ def answer_by_schema(
         value = schema.read(reply.text)
     except AnswerError as error:
         if as_json:
-            terminal.write(format_json(conversation, reply, load_s, {"value": None}) + "\n")
+            _write(terminal, {**describe_answer(conversation, reply, load_s), "value": None})
         raise _explain(reply, error) from None
     if as_json:
-        terminal.write(format_json(conversation, reply, load_s, {"value": value}) + "\n")
+        _write(terminal, {**describe_answer(conversation, reply, load_s), "value": value})
     else:
         terminal.write(escape_json(reply.text.strip()) + "\n")
 
@@ -59,7 +60,7 @@ def answer_by_choice(
     ranking = session.last_choice.ranking
     if as_json:
         choices = [asdict(choice) for choice in ranking]
-        terminal.write(format_json(session, reply, load_s, {"choices": choices}) + "\n")
+        _write(terminal, {**describe_answer(session, reply, load_s), "choices": choices})
     else:
         terminal.write(make_visible(reply.text) + "\n")
     return [choice.text for choice in ranking].index(reply.text)
@@ -90,6 +91,10 @@ def _read_answer(conversation: Conversation, question: Question, terminal: Termi
         for _ in pieces:
             bar.wait(f"{len(reply.text):,} characters ...")
     return reply
+
+
+def _write(terminal: Terminal, answer: dict[str, object]) -> None:
+    terminal.write(escape_json(json.dumps(answer, ensure_ascii=False)) + "\n")
 
 
 def _explain(reply: Reply, error: AnswerError) -> AnswerError:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from statistics import median
-from typing import Any
 
 from g3n_cli.chat.conversation import Conversation, Reply
 from g3n_cli.engine.stats import GenerationStats
@@ -41,15 +39,18 @@ def _format_rate(tps: float | None) -> str:
     return "" if tps is None else f" at {tps:.1f}/s"
 
 
-def format_json(
-    conversation: Conversation,
-    reply: Reply,
-    load_s: float | None,
-    more: Mapping[str, Any] | None = None,
-) -> str:
-    """One answer as a JSON object on one line; what has no meaning or is not known is null."""
+def format_json(conversation: Conversation, reply: Reply, load_s: float | None) -> str:
+    """One answer as a JSON object on one line."""
+    answer = describe_answer(conversation, reply, load_s)
+    return escape_json(json.dumps(answer, ensure_ascii=False))
+
+
+def describe_answer(
+    conversation: Conversation, reply: Reply, load_s: float | None
+) -> dict[str, object]:
+    """One answer with its figures; what has no meaning or is not known is None."""
     stats, engine = reply.stats, conversation.engine
-    answer = {
+    return {
         "text": reply.text,
         "model": conversation.name,
         "prompt_tokens": stats.prompt_tokens,
@@ -65,9 +66,7 @@ def format_json(
         "stop_reason": stats.stop_reason,
         "seed": conversation.options.seed,
         "size": None if engine is None else engine.info.size,
-        **(more or {}),
     }
-    return escape_json(json.dumps(answer, ensure_ascii=False))
 
 
 def format_context(conversation: Conversation) -> str:

@@ -76,7 +76,10 @@ def test_whatever_a_model_writes_under_a_schema_satisfies_it(tokenizer, text, se
     [
         (
             PERSON,
-            ['{"name":"x"}', '{"name": "é", "age": 120, "tags": ["a", "b"]}', '{"name":"","tags":[]}'],
+            [
+                *('{"name":"x"}', '{"name": "é", "age": 120, "tags": ["a", "b"]}'),
+                '{"name":"","tags":[]}',
+            ],
             ['{"age":1}', '{"name":1}', '{"name":"x","age":121}', '{"name":"x","more":1}', "{}"],
         ),
         (
@@ -84,18 +87,42 @@ def test_whatever_a_model_writes_under_a_schema_satisfies_it(tokenizer, text, se
             ["{}", '{"age":1}', '{"age":1,"tags":["a"]}', '{"tags":["b"]}'],
             ['{"tags":["c"]}', '{"tags":["a","a","a"]}', '{,"age":1}', '{"age":1,}'],
         ),
-        (TREE, ['{"v":null}', '{"v":null,"of":[{"v":null}]}'], ['{"of":[]}', '{"v":null,"of":[1]}']),
+        (
+            TREE,
+            ['{"v":null}', '{"v":null,"of":[{"v":null}]}'],
+            ['{"of":[]}', '{"v":null,"of":[1]}'],
+        ),
         ({"const": {"a": ['"\\\n', 1.5]}}, [json.dumps({"a": ['"\\\n', 1.5]})], ['{"a": []}']),
         ({"enum": ["on", "one", 1, None]}, ['"on"', '"one"', "1", "null"], ['"o"', "11", "on"]),
-        ({"type": "string", "minLength": 2, "maxLength": 3}, ['"ab"', '"é\\n\\u00e9"'], ['"a"', '"abcd"']),
+        (
+            {"type": "string", "minLength": 2, "maxLength": 3},
+            ['"ab"', '"é\\n\\u00e9"'],
+            ['"a"', '"abcd"'],
+        ),
         ({"type": "string"}, ['"\\"\\\\\\ud7ff"'], ['"\n"', '"\\ud800"', '"\\x"', '"a']),
-        ({"type": "string", "pattern": "^[a-c]{2}\\d?$"}, ['"ab"', '"cc7"'], ['"ad"', '"ab77"', '"a"']),
+        (
+            {"type": "string", "pattern": "^[a-c]{2}\\d?$"},
+            ['"ab"', '"cc7"'],
+            ['"ad"', '"ab77"', '"a"'],
+        ),
         ({"type": "string", "pattern": '"|\\\\'}, ['"\\""', '"\\\\"'], ['"""', '"\\"']),
-        ({"type": "string", "format": "date"}, ['"2026-01-31"', '"2024-02-29"'], ['"2026-02-30"', '"2026-04-31"']),
+        (
+            {"type": "string", "format": "date"},
+            ['"2026-01-31"', '"2024-02-29"'],
+            ['"2026-02-30"', '"2026-04-31"'],
+        ),
         ({"type": ["integer", "null"]}, ["-12", "null", "0"], ["1.0", "01", '"1"', "+1"]),
         ({"type": "number"}, ["-1.5e-3", "0", "10"], [".5", "1.", "00", "NaN"]),
-        ({"type": "number", "minimum": 0, "maximum": 1}, ["0", "0.25", "1", "1.0"], ["-0.1", "1.1", "2"]),
-        ({"prefixItems": [{"type": "null"}, {"type": "boolean"}]}, ["[null,true]"], ["[true,null]"]),
+        (
+            {"type": "number", "minimum": 0, "maximum": 1},
+            ["0", "0.25", "1", "1.0"],
+            ["-0.1", "1.1", "2"],
+        ),
+        (
+            {"prefixItems": [{"type": "null"}, {"type": "boolean"}]},
+            ["[null,true]"],
+            ["[true,null]"],
+        ),
         ({"type": "array", "items": False}, ["[]"], ["[1]"]),
         ({"additionalProperties": {"type": "null"}}, ["{}", '{"x":null, "y":null}'], ['{"x":1}']),
         ({"anyOf": [{"const": 1}, {"type": "array", "maxItems": 0}]}, ["1", "[]"], ["2", "[1]"]),
@@ -111,7 +138,7 @@ def test_whatever_a_model_writes_under_a_schema_satisfies_it(tokenizer, text, se
         ),
         ({}, ['{"a":[1,"b",null,{}]}', "true"], ["", "{a:1}", "[1,]"]),
     ],
-)  # fmt: skip
+)
 def test_a_grammar_admits_what_satisfies_its_schema_and_nothing_else(admits, schema, good, bad):
     assert [text for text in good if not admits(schema, text)] == []
     assert [text for text in bad if admits(schema, text)] == []
@@ -189,13 +216,15 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_any_schema_ends_in_a_document_or_in_one_line(tokenizer, name):
     text = HOSTILE[name] if isinstance(HOSTILE[name], str) else json.dumps(HOSTILE[name])
+    told = ""
     try:
         schema = AnswerSchema.parse(text)
         written = write(schema, tokenizer, seed=1)
         if written is not None:
             schema.read(written)
     except G3nError as error:
-        assert "\n" not in error.message
+        told = error.message
+    assert "\n" not in told
 
 
 @pytest.mark.parametrize(
