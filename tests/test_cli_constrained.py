@@ -57,6 +57,9 @@ def test_what_the_grammar_cannot_follow_is_checked(g3n):
         (["--schema", "a", "--choice", "a,b"], 2, "exclude each other"),
         (["--schema", "a", "--grammar", "x.gbnf"], 2, "exclude each other"),
         (["--schema", "a", "--stop", "x"], 2, "exclude each other"),
+        (["--schema", "a", "--num", "2"], 2, "exclude each other"),
+        (["--choice", "a,b", "--extract"], 2, "exclude each other"),
+        (["--choice", "a,b", "--prefix", "x"], 2, "exclude each other"),
         (["--choice", "a"], 2, "at least two"),
         (["--choice", "a,,b"], 2, "empty"),
         (["--choice", "a,b, a"], 2, "twice"),
@@ -127,7 +130,7 @@ def test_conversations_refuse_both(tmp_path):
 
 
 def test_servers_are_asked_for_the_schema_and_their_answers_checked(g3n):
-    with serve(say('{"name": "Ann", ', '"age": 3}'), say('{"name": "Ann"}')) as fake:
+    with serve(say('{\n  "name": "Ann", ', '"age":\n 3}\n'), say('{"name": "Ann"}')) as fake:
         good, bad = (
             g3n.run("chat", "--device", fake.url, "--schema", SCHEMA, "who?") for _ in "ab"
         )

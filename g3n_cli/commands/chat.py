@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from g3n_cli.commands.answer_options import (
+    ExtractLastOption,
+    ExtractOption,
     JsonOption,
     MaxTokensOption,
     MinPOption,
+    NumOption,
+    PrefixOption,
     RepeatPenaltyOption,
     SeedOption,
     StatsOption,
@@ -24,7 +28,7 @@ from g3n_cli.commands.answer_options import (
     TopKOption,
     TopPOption,
 )
-from g3n_cli.commands.asking import ask, is_at_terminal
+from g3n_cli.commands.asking import Wording, ask, is_at_terminal
 from g3n_cli.commands.constrained_options import (
     ChoiceExitOption,
     ChoiceOption,
@@ -73,6 +77,7 @@ from g3n_cli.commands.remote import (
     refuse_engine_flags,
 )
 from g3n_cli.commands.saving import GoOnOption, NoSaveOption, Saving, SessionOption
+from g3n_cli.commands.template_options import AppendOption, ParamOption, TemplateOption
 from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
@@ -80,6 +85,7 @@ if TYPE_CHECKING:
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.conversation import Conversation, Question
     from g3n_cli.media.options import MediaOptions
+    from g3n_cli.ui.oneshot import Form
     from g3n_cli.ui.terminal import Terminal
 
 
@@ -96,6 +102,7 @@ blank line between:
   git diff | g3n chat "Write a commit message"
   g3n chat --json -n 50 "Say hello" | jq .decode_tps
   g3n chat -f photo.jpg "What is this?"
+  git diff --staged | g3n chat -t commit
 
 Ctrl+C stops the answer and keeps what was said.
 """
@@ -114,6 +121,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     ] = None,
     model: ModelOption = None,
     file: FileOption = None,
+    template: TemplateOption = None,
+    param: ParamOption = None,  # noqa: ARG001  TemplateCommand has read it
+    append: AppendOption = "",
     device: DeviceOption = CPU,
     gpu_layers: GpuLayersOption = EngineSettings.gpu_layers,
     max_tokens: MaxTokensOption = None,
@@ -129,6 +139,10 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     schema: SchemaOption = None,  # noqa: ARG001  read_wanted has it, and the next two
     choice: ChoiceOption = None,  # noqa: ARG001
     choice_exit: ChoiceExitOption = False,  # noqa: ARG001
+    prefix: PrefixOption = "",
+    num: NumOption = 1,
+    extract: ExtractOption = False,
+    extract_last: ExtractLastOption = False,
     go_on: GoOnOption = False,
     session: SessionOption = None,
     no_save: NoSaveOption = False,
@@ -189,6 +203,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.options import AnswerOptions, ServerOptions
     from g3n_cli.media.options import MediaOptions
+    from g3n_cli.ui.oneshot import Form
     from g3n_cli.ui.terminal import Terminal
 
     flags = {
@@ -201,6 +216,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     }
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     for_server = ServerOptions(seed, **given)  # what makes no sense is told before any work
+    check_num(num, for_server.temp)
     check_stop(stop or ())
     saving = Saving(go_on, session, no_save)
 
@@ -215,12 +231,14 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     )
 
     terminal = Terminal.of_process()
-    is_conversation = prompt is None and not json and is_at_terminal(terminal)
+    wording = Wording(prompt, template, append)
+    form = Form(json, stats, "last" if extract_last else "first" if extract else None, num)
+    is_conversation = wording.is_empty and form.may_talk and is_at_terminal(terminal)
     wanted = read_wanted(context, is_open=is_conversation)
     if is_address(device):
         refuse_engine_flags(context)
         media = replace(media, image_size=None)
-        question = ask(prompt, file or [], media, terminal, is_open=is_conversation)
+        question = ask(wording, file or [], media, terminal, is_open=is_conversation)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
         with saving.record(remote, terminal):
             talk(
@@ -228,15 +246,14 @@ def chat(  # noqa: PLR0913  one parameter for each flag
                 question,
                 terminal,
                 media,
+                form=form,
                 wanted=wanted,
-                as_json=json,
-                show_stats=stats,
                 preview=preview,
             )
         return
 
     check_min_tps(min_tps, size)
-    question = ask(prompt, file or [], media, terminal, is_open=is_conversation, record=record)
+    question = ask(wording, file or [], media, terminal, is_open=is_conversation, record=record)
     rules = None if grammar is None else read_text(grammar)
 
     from g3n_cli.chat.autosize import AutoSize
@@ -248,6 +265,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     options = AnswerOptions(
         secrets.randbits(32) if seed is None else seed, **{**spec.sampling.given, **given}
     )
+    check_num(num, options.temp)
     projector = find_encoders(
         spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)
     )
@@ -259,6 +277,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         system=system,
         stop=stop or (),
         grammar=rules,
+        prefix=prefix,
         pads_audio=audio_pad != "none",
     )
     with ExitStack() as stack:
@@ -278,9 +297,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
             auto,
             load_s,
             notice=spec.notice,
+            form=form,
             wanted=wanted,
-            as_json=json,
-            show_stats=stats,
             preview=preview,
         )
 
@@ -293,6 +311,16 @@ def check_stop(stop: Sequence[str]) -> None:
     """
     if "" in stop:
         raise UsageError("--stop must not be empty")
+
+
+def check_num(num: int, temp: float | None) -> None:
+    """Refuse several answers that would all be the same.
+
+    Raises:
+        UsageError: they would.
+    """
+    if num > 1 and temp == 0:
+        raise UsageError("--num: at temperature 0 all answers are the same", "raise --temp")
 
 
 def check_min_tps(min_tps: float | None, size: str) -> None:
@@ -314,9 +342,8 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     load_s: float | None = None,
     *,
     notice: str = "",
+    form: Form,
     wanted: Wanted | None = None,
-    as_json: bool,
-    show_stats: bool,
     preview: bool,
 ) -> None:
     """Answer one question, or without its text talk until the person leaves."""
@@ -326,19 +353,12 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     if not question.text:
         from g3n_cli.ui.repl import Repl
 
-        Repl(conversation, terminal, auto, notice, files, show_stats=show_stats).run()
+        Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
         return
-    from g3n_cli.ui import oneshot
+    from g3n_cli.ui.oneshot import answer
 
     files.show_all()
-    code = 0
-    if wanted is not None:
-        code = wanted.answer(conversation, question, terminal, load_s, as_json=as_json)
-    elif as_json:
-        oneshot.answer_as_json(conversation, question, terminal, load_s)
-    else:
-        oneshot.answer_as_text(conversation, question, terminal)
-    if show_stats and not as_json:
-        oneshot.note_stats(conversation, terminal)
-    if code:
+    if wanted is None:
+        answer(conversation, question, terminal, form, load_s)
+    elif code := wanted.answer(conversation, question, terminal, form, load_s):
         raise typer.Exit(code)

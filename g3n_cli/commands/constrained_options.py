@@ -13,6 +13,7 @@ from g3n_cli.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from g3n_cli.chat.conversation import Conversation, Question
     from g3n_cli.chat.schema.answer import AnswerSchema
+    from g3n_cli.ui.oneshot import Form
     from g3n_cli.ui.terminal import Terminal
 
 SchemaOption: TypeAlias = Annotated[
@@ -47,6 +48,8 @@ FIRST_EXIT = 10
 
 MOST_EXITS = 100
 
+_OTHERS = ("schema", "grammar", "stop", "prefix", "num", "extract", "extract_last")
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -69,30 +72,25 @@ class Wanted:
         conversation: Conversation,
         question: Question,
         terminal: Terminal,
+        form: Form,
         load_s: float | None,
-        *,
-        as_json: bool,
     ) -> int:
         """Answer a question and write the answer to stdout; returns the exit code.
 
         Raises:
             AnswerError: the answer is no document that satisfies the schema.
         """
-        from g3n_cli.ui import constrained
+        from g3n_cli.ui.constrained import answer_by_choice, answer_by_schema
 
         if self.schema is not None:
-            constrained.answer_by_schema(
-                conversation, question, terminal, self.schema, load_s, as_json=as_json
-            )
+            answer_by_schema(conversation, question, terminal, self.schema, form, load_s)
             return ExitCode.OK
         from g3n_cli.chat.session import Session
         from g3n_cli.engine.choice import Choices
 
         assert isinstance(conversation, Session)
         conversation.choices = Choices(self.choices, self.temp, conversation.options.seed)
-        index = constrained.answer_by_choice(
-            conversation, question, terminal, load_s, as_json=as_json
-        )
+        index = answer_by_choice(conversation, question, terminal, form, load_s)
         return FIRST_EXIT + index - 1 if self.tells_exit and index else ExitCode.OK
 
 
@@ -116,9 +114,11 @@ def read_wanted(context: typer.Context, *, is_open: bool) -> Wanted | None:
     given = "--choice" if choices else "--schema"
     if is_open:
         raise UsageError(f"{given} is for single answers", "give a prompt, or pipe one in")
-    for name in ("schema", "grammar", "stop"):
-        if flags[name] and (choices or name != "schema"):
-            raise UsageError(f"{given} and --{name} exclude each other", "give one of them")
+    for name in _OTHERS:
+        is_other = flags[name] > 1 if name == "num" else bool(flags[name])
+        if is_other and (choices or name != "schema"):
+            other = name.replace("_", "-")
+            raise UsageError(f"{given} and --{other} exclude each other", "give one of them")
     if flags["choice_exit"] and len(choices) > MOST_EXITS:
         raise UsageError(f"--choice-exit tells at most {MOST_EXITS} choices apart")
     schema = None

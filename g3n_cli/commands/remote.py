@@ -18,6 +18,7 @@ FOR_SERVERS = frozenset(
     (
         *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
         *("file", "fps", "frames", "start", "end", "sound", "preview"),
+        *("template", "param", "append", "extract", "extract_last", "num"),
         *("go_on", "session", "no_save"),
         *("schema", "choice_exit"),
         *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
@@ -35,7 +36,8 @@ def refuse_engine_flags(context: typer.Context, for_servers: Collection[str] = F
     """Refuse flags that are about models of this machine.
 
     Settings of the environment and of the configuration file are its defaults, and stay unused;
-    but an answer that should follow a grammar, or be a choice, must not come without.
+    but an answer that should follow a grammar, be a choice, or begin with a text, must not come
+    without.
 
     Args:
         context: Of the command.
@@ -48,7 +50,7 @@ def refuse_engine_flags(context: typer.Context, for_servers: Collection[str] = F
         name = parameter.name or ""
         source = context.get_parameter_source(name)
         is_given = source is not None and source.name == "COMMANDLINE"
-        is_needed = name in ("grammar", "choice") and bool(context.params.get(name))
+        is_needed = name in ("grammar", "choice", "prefix") and bool(context.params.get(name))
         if name not in for_servers and (is_given or is_needed):
             flag = max(parameter.opts, key=len)
             raise UsageError(

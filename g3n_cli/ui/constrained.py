@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from g3n_cli.chat.conversation import Conversation, Question, Reply
 from g3n_cli.errors import AnswerError
 from g3n_cli.ui.answer import show_waiting_for
 from g3n_cli.ui.figures import describe_answer
+from g3n_cli.ui.oneshot import Form, note_stats
 from g3n_cli.ui.progress import EncodingBars, ProgressBar
 from g3n_cli.ui.text import escape_json, make_visible
 
@@ -25,14 +27,13 @@ def answer_by_schema(
     question: Question,
     terminal: Terminal,
     schema: AnswerSchema,
+    form: Form,
     load_s: float | None,
-    *,
-    as_json: bool,
 ) -> None:
     """Write one JSON document to stdout, once it is complete and checked.
 
-    With ``as_json`` it is the answer's figures, the document as ``value``: also of an answer that
-    is refused, whose value is null.
+    In the form of JSON it is the answer's figures, the document as ``value``: also of an answer
+    that is refused, whose value is null.
 
     Raises:
         AnswerError: the answer was cut off, or does not satisfy the schema.
@@ -42,28 +43,37 @@ def answer_by_schema(
     try:
         value = schema.read(reply.text)
     except AnswerError as error:
-        if as_json:
+        if form.as_json:
             _write(terminal, {**describe_answer(conversation, reply, load_s), "value": None})
         raise _explain(reply, error) from None
-    if as_json:
+    if form.as_json:
         _write(terminal, {**describe_answer(conversation, reply, load_s), "value": value})
     else:
-        terminal.write(escape_json(reply.text.strip()) + "\n")
+        # Servers may use lines; strings have none, so each is between two tokens.
+        line = re.sub(r"[\r\n\t]+ *", " ", reply.text.strip())
+        terminal.write(escape_json(line) + "\n")
+        _note_stats(conversation, terminal, form)
 
 
 def answer_by_choice(
-    session: Session, question: Question, terminal: Terminal, load_s: float | None, *, as_json: bool
+    session: Session, question: Question, terminal: Terminal, form: Form, load_s: float | None
 ) -> int:
-    """Write the choice to stdout, or with ``as_json`` its figures; returns its index."""
+    """Write the choice to stdout, or in the form of JSON its figures; returns its index."""
     reply = _read_answer(session, question, terminal)
     assert session.last_choice is not None
     ranking = session.last_choice.ranking
-    if as_json:
+    if form.as_json:
         choices = [asdict(choice) for choice in ranking]
         _write(terminal, {**describe_answer(session, reply, load_s), "choices": choices})
     else:
         terminal.write(make_visible(reply.text) + "\n")
+        _note_stats(session, terminal, form)
     return [choice.text for choice in ranking].index(reply.text)
+
+
+def _note_stats(conversation: Conversation, terminal: Terminal, form: Form) -> None:
+    if form.show_stats:
+        note_stats(conversation, terminal)
 
 
 def _constrain(conversation: Conversation, schema: AnswerSchema) -> None:
