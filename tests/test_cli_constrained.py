@@ -134,7 +134,7 @@ def test_servers_are_asked_for_the_schema_and_their_answers_checked(g3n):
         good, bad = (
             g3n.run("chat", "--device", fake.url, "--schema", SCHEMA, "who?") for _ in "ab"
         )
-    assert (good.returncode, good.stdout) == (0, b'{"name": "Ann", "age": 3}\n')
+    assert (good.returncode, good.stdout) == (0, b'{ "name": "Ann", "age": 3}\n')
     assert_fails(bad, 6, "'age' is a required property")
     asked = fake.requests[0]["response_format"]
     assert asked["type"] == "json_schema"
