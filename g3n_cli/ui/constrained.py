@@ -77,15 +77,17 @@ def _note_stats(conversation: Conversation, terminal: Terminal, form: Form) -> N
 
 
 def _constrain(conversation: Conversation, schema: AnswerSchema) -> None:
-    from g3n_cli.chat.remote import RemoteSession
-    from g3n_cli.chat.session import Session
+    if conversation.engine is None:  # then nothing that comes with an engine is imported
+        from g3n_cli.chat.remote import RemoteSession
 
-    if isinstance(conversation, RemoteSession):
+        assert isinstance(conversation, RemoteSession)
         json_schema = {"name": "answer", "schema": schema.value}
         conversation.response_format = {"type": "json_schema", "json_schema": json_schema}
-    else:
-        assert isinstance(conversation, Session)
-        conversation.grammar = schema.grammar
+        return
+    from g3n_cli.chat.session import Session
+
+    assert isinstance(conversation, Session)
+    conversation.grammar = schema.grammar
 
 
 def _read_answer(conversation: Conversation, question: Question, terminal: Terminal) -> Reply:
