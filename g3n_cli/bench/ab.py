@@ -45,6 +45,7 @@ class _Measure:
 _MEASURES = (
     _Measure("ttft_s", "first token", lambda s: s.ttft_s, ("faster", "slower")),
     _Measure("decode_tps", "decode", decode_tps, ("faster", "slower"), is_rate=True),
+    _Measure("encode_s", "encoding", lambda s: s.encode_s, ("faster", "slower")),
     _Measure(
         "peak_rss_bytes",
         "peak memory",

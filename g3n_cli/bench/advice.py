@@ -25,6 +25,7 @@ def find_noise(samples: Sequence[Sample], n_threads: int, n_cores: int) -> Itera
     spreads: tuple[tuple[str, Callable[[Sample], float | None]], ...] = (
         ("first tokens", lambda sample: sample.ttft_s),
         ("decode speeds", decode_tps),
+        ("encodings", lambda sample: sample.encode_s),
     )
     for what, pick in spreads:
         found = spread([value for sample in samples if (value := pick(sample)) is not None])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,10 @@ class Sample:
         prompt_tokens: What a server counts of the whole prompt; None if it does not.
         reused_tokens: Those of them that it had computed before; None if it does not tell.
         output_tokens: What it counts of the answer, the first token included.
+        read_s: Reading, decoding and resampling a medium's file, before the request.
+        encode_s: Encoding the medium, opening its encoders included; a part of ``ttft_s``.
+        media_tokens: Positions of the prompt that it takes, padding and end marks included.
+        sound_s: How long it can be heard; None with pictures.
     """
 
     load_s: float | None
@@ -65,6 +69,10 @@ class Sample:
     prompt_tokens: int | None = None
     reused_tokens: int | None = None
     output_tokens: int | None = None
+    read_s: float | None = None
+    encode_s: float | None = None
+    media_tokens: int | None = None
+    sound_s: float | None = None
 
     @property
     def peak_rss_bytes(self) -> int | None:
@@ -101,6 +109,7 @@ class CaseResult:
         settings: All others, by name; none of a server.
         samples: One for each repetition so far.
         warnings: Why its figures may not be trusted.
+        medium: What the prompt begins with, by name; None for text alone.
     """
 
     label: str
@@ -113,6 +122,7 @@ class CaseResult:
     settings: dict[str, Any]
     samples: tuple[Sample, ...] = ()
     warnings: tuple[str, ...] = ()
+    medium: str | None = None
 
     @classmethod
     def of(cls, case: Case, samples: Sequence[Sample], warnings: Sequence[str]) -> CaseResult:
@@ -128,6 +138,7 @@ class CaseResult:
             settings=case.recorded_settings,
             samples=tuple(samples),
             warnings=tuple(warnings),
+            medium=case.medium.name if case.medium else None,
         )
 
     @property
@@ -144,7 +155,11 @@ class CaseResult:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CaseResult:
-        """The result that ``to_json`` wrote; its figures are worked out again."""
+        """The result that ``to_json`` wrote; its figures are worked out again.
+
+        Results written before there were media have none.
+        """
+        values = {"medium": None, **values}
         kept = {each.name: values[each.name] for each in dataclasses.fields(cls)}
         kept["samples"] = tuple(map(Sample.from_json, values["samples"]))
         kept["warnings"] = tuple(values["warnings"])
@@ -164,6 +179,7 @@ class Figure:
         meaning: One line for docs/bench.md.
         compute: Works it out from all samples of a case.
         is_shown: It has a column in tables.
+        is_rare: That column is left out where no case has the figure.
     """
 
     name: str
@@ -171,6 +187,7 @@ class Figure:
     meaning: str
     compute: Compute
     is_shown: bool = True
+    is_rare: bool = False
 
 
 def decode_tps(sample: Sample) -> float | None:
@@ -200,8 +217,15 @@ def _gap_percentile(percent: int) -> Compute:
 
 
 def _prefill_tps(result: CaseResult) -> float | None:
-    rates = [rate(result.n_prompt, sample.prefill_s) for sample in result.samples]
+    rates = [
+        rate(result.n_prompt + (sample.media_tokens or 0), sample.prefill_s)
+        for sample in result.samples
+    ]
     return median([value for value in rates if value is not None])
+
+
+def _rtfx(sample: Sample) -> float | None:
+    return None if sample.sound_s is None else rate(sample.sound_s, sample.encode_s)
 
 
 def _bytes_per_token(sample: Sample) -> float | None:
@@ -226,7 +250,7 @@ FIGURES = (
     Figure(
         "prefill_tps",
         "prefill/s",
-        "median tokens of the prompt / seconds computing it",
+        "median tokens of the prompt, those of a medium included / seconds computing it",
         _prefill_tps,
     ),
     Figure(
@@ -245,9 +269,37 @@ FIGURES = (
         for percent in PERCENTILES
     ),
     Figure(
+        "encode_s",
+        "encode",
+        "median seconds encoding a picture or sound, opening its encoder included",
+        _median_of(lambda sample: sample.encode_s),
+        is_rare=True,
+    ),
+    Figure(
+        "rtfx",
+        "RTFx",
+        "median seconds of sound / `encode_s`; null with pictures",
+        _median_of(_rtfx),
+        is_rare=True,
+    ),
+    Figure(
+        "media_tokens",
+        "tokens",
+        "median positions of the prompt that a medium takes, padding and end marks included",
+        _median_of(lambda sample: sample.media_tokens),
+        is_rare=True,
+    ),
+    Figure(
+        "read_s",
+        "file read",
+        "median seconds reading, decoding and resampling a medium's file, before the request",
+        _median_of(lambda sample: sample.read_s),
+        is_shown=False,
+    ),
+    Figure(
         "peak_rss_bytes",
         "peak RSS",
-        "median of the most memory resident at once, loading included",
+        "median of the most memory resident at once, loading and encoders included",
         _median_of(lambda sample: sample.peak_rss_bytes),
     ),
     Figure(
@@ -299,6 +351,17 @@ FIGURES = (
         is_shown=False,
     ),
 )
+
+
+def list_shown(values: Iterable[Mapping[str, float | None]]) -> list[Figure]:
+    """Figures with a column in tables of such values: rare ones only if one of them has it."""
+    found = list(values)
+    return [
+        figure
+        for figure in FIGURES
+        if figure.is_shown
+        and not (figure.is_rare and all(each[figure.name] is None for each in found))
+    ]
 
 
 @dataclass(frozen=True)

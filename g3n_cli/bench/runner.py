@@ -41,7 +41,7 @@ class Plan:
         cases: Each is repeated.
         repetitions: How often.
         source: Of the tokens.
-        is_cold: Drop the model's file from the page cache before each repetition.
+        is_cold: Drop the model's files from the page cache before each repetition.
     """
 
     cases: tuple[Case, ...]
@@ -133,7 +133,8 @@ class Runner:
 
             tell("starting")
             if not job.case.is_remote:
-                (chill if job.is_cold else warm)(job.case.path)
+                for path in job.case.files:
+                    (chill if job.is_cold else warm)(path)
             self._samples[index].append(self._measure(job, tell))
             self._seconds[index].append(time.monotonic() - started)
             self._on_sample()
