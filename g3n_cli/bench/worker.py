@@ -113,8 +113,8 @@ class _Medium:
     def __init__(self, engine: Engine, job: Job) -> None:
         medium, settings = job.case.medium, job.case.settings
         self._loaded = LoadedMedium((), None) if medium is None else load_medium(medium, job.seed)
-        image_size = medium.image_size if medium else 0
-        projector = Projector(job.case.model.mmproj, settings.n_threads, image_size)
+        # No rows are kept on disk: the next repetition would find them.
+        projector = Projector(job.case.model.mmproj, settings.n_threads)
         self._store = MediaStore(engine.info, projector.open)
         self._encode_s = 0.0
 

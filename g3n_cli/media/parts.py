@@ -54,7 +54,7 @@ class Attachment:
         name: As the person named it.
         description: What it holds, in a few words.
         parts: Its content.
-        read_s: Seconds that reading and decoding took.
+        read_s: Seconds that reading, decoding, resizing and resampling took.
     """
 
     name: str
