@@ -112,6 +112,8 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
     if len(a) != len(b):
         hint = "sweep no setting that only one of them has"
         raise UsageError(f"--ab {ab.setting} compares cases that do not come in pairs", hint)
+    if a == b:
+        raise UsageError(f"--ab {ab.setting} compares {ab.a} with itself, as {ab.b} is the same")
     return interleave(a, b)
 
 

@@ -225,6 +225,7 @@ def test_a_synthetic_model_is_made_once(g3n):
             2,
             "contradict",
         ),
+        (("--ab", "device=cpu,CPU"), 2, "compares cpu with itself"),
         (("--ab", "mmproj=a,b"), 2, "compares media"),
         (("--output", "none/r.json"), 2, "none/r.json"),
         (("--output", "r.doc"), 2, "no format"),
