@@ -13,7 +13,7 @@ from g3n_cli.bench.result import FIGURES, CaseResult, Report, list_shown
 
 NOTHING = "-"
 _IN_HISTORY = ("ttft_s", "prefill_tps", "decode_tps", "peak_rss_bytes")
-_LESS_SHOWN = ("itl p90", "itl p99", "itl p95", "RSS")
+_LESS_SHOWN = ("itl p90", "itl p99", "itl p95", "RSS", "tokens")
 _LESS_SHOWN_OF_MEMORY = ("libraries", "python", "other", "reclaimable", "peak loading")
 
 

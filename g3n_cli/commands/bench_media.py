@@ -9,6 +9,7 @@ from pathlib import Path
 from g3n_cli.bench.case import is_address
 from g3n_cli.bench.media import IMAGE_SIZES, Medium, check_image_sizes, parse_media
 from g3n_cli.bench.sweep_text import parse_numbers
+from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.errors import UsageError
 from g3n_cli.registry.projector import find_projector
 
@@ -47,6 +48,24 @@ class MediaRequest:
             sizes = parse_numbers(self.image_sizes, "--image-size")
             check_image_sizes(sizes)
         return parse_media(self.names, sizes)
+
+    def check(self, devices: Sequence[str], *, is_synthetic: bool) -> None:
+        """Refuse what can be told before there is a model.
+
+        Args:
+            devices: Where it would run.
+            is_synthetic: A model is going to be made, which has no encoders of its own.
+
+        Raises:
+            UsageError: as ``find``.
+            InputError: as ``find``, or there is no encoder for a medium.
+            ModelError: the named file is no projector.
+        """
+        kinds = {kind for medium in self.find(devices) if medium for kind in medium.kinds}
+        if self.mmproj is not None:
+            Projector(find_projector(self.mmproj, self.mmproj), 1).check(*sorted(kinds))
+        elif is_synthetic:
+            Projector(None, 1).check(*sorted(kinds))
 
     def find_encoders(self, model: Path, known: Path | None) -> Path | None:
         """The file of a model's encoders, if media are measured and there is one.

@@ -80,7 +80,9 @@ def run_request(request: Request) -> None:
     source = Source(
         request.content, load_text() if request.file is None else read_text(request.file)
     )
-    request.media.find(request.devices.split(","))  # before a model is made that is of no use
+    # Before a model is made that would be of no use; --ab may be what names the encoders.
+    is_synthetic = request.synthetic is not None and ab is None
+    request.media.check(request.devices.split(","), is_synthetic=is_synthetic)
     plan = make_plan(request, make_cases(request, ab, terminal), source)
     check_cases(plan.cases)
     check_servers(plan.cases, request.content, terminal, is_cold=request.is_cold)

@@ -216,6 +216,8 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--synthetic", "e4b"), 2, "GB"),
         (("--file", "none.txt"), 4, "none.txt"),
         (("--media", "audio"), 4, "no audio encoder"),
+        (("--media", "audio", "--synthetic", "e4b", "--yes"), 4, "no audio encoder"),
+        (("--media", "audio", "--mmproj", SMALL8, "--synthetic", "e4b", "--yes"), 3, "projector"),
         (("--media", "none.wav"), 4, "none.wav"),
         (("--media", "audio", "--mmproj", "none.gguf"), 4, "none.gguf"),
         (("--media", "audio", "--device", "cpu,http://localhost:1/v1"), 2, "not for a server"),
