@@ -41,7 +41,7 @@ from g3n_cli.commands.media_options import (
     count_most_frames,
     find_encoders,
 )
-from g3n_cli.commands.model_defaults import apply_defaults, recommended
+from g3n_cli.commands.model_defaults import apply_defaults
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -234,7 +234,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
     options = AnswerOptions(
-        secrets.randbits(32) if seed is None else seed, **{**recommended(spec), **given}
+        secrets.randbits(32) if seed is None else seed, **{**spec.sampling.given, **given}
     )
     projector = find_encoders(
         spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)

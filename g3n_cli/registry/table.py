@@ -13,6 +13,12 @@ from typing import Any, get_args
 
 from g3n_cli.config import KvType, NamedSize, PleMode, parse_widths
 from g3n_cli.errors import UsageError
+from g3n_cli.registry.defaults import (
+    NO_DEFAULTS,
+    NO_SAMPLING,
+    EngineDefaults,
+    SamplingDefaults,
+)
 
 SIZES = "size"
 HUB_PREFIX = "hf:"
@@ -21,29 +27,6 @@ _FILE = re.compile(r"(?:[\w][\w. +-]*/)*[\w][\w. +-]*\.gguf", re.ASCII)
 _PACKAGE = re.compile(r"[a-zA-Z_]\w*", re.ASCII)
 _REVISION = re.compile(r"[\w][\w./-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class SamplingDefaults:
-    """How a model's authors recommend to sample; None where they don't say."""
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-
-
-@dataclass(frozen=True)
-class EngineDefaults:
-    """Settings that a model is run with where no flag, variable or ``config.toml`` says other."""
-
-    ctx: int | None = None
-    kv: KvType | None = None
-    ple: PleMode | None = None
-    size: str | None = None
-
-
-NO_SAMPLING, NO_DEFAULTS = SamplingDefaults(), EngineDefaults()
 
 
 @dataclass(frozen=True)

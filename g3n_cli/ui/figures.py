@@ -40,9 +40,17 @@ def _format_rate(tps: float | None) -> str:
 
 
 def format_json(conversation: Conversation, reply: Reply, load_s: float | None) -> str:
-    """One answer as a JSON object on one line; what has no meaning or is not known is null."""
+    """One answer as a JSON object on one line."""
+    answer = describe_answer(conversation, reply, load_s)
+    return escape_json(json.dumps(answer, ensure_ascii=False))
+
+
+def describe_answer(
+    conversation: Conversation, reply: Reply, load_s: float | None
+) -> dict[str, object]:
+    """One answer with its figures; what has no meaning or is not known is None."""
     stats, engine = reply.stats, conversation.engine
-    answer = {
+    return {
         "text": reply.text,
         "model": conversation.name,
         "prompt_tokens": stats.prompt_tokens,
@@ -59,7 +67,6 @@ def format_json(conversation: Conversation, reply: Reply, load_s: float | None) 
         "seed": conversation.options.seed,
         "size": None if engine is None else engine.info.size,
     }
-    return escape_json(json.dumps(answer, ensure_ascii=False))
 
 
 def format_context(conversation: Conversation) -> str:
