@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from g3n_cli.bench.case import Case
 from g3n_cli.bench.metrics import LEAST_PAIRS, Ratio, compute_ratio
-from g3n_cli.bench.result import CaseResult, Comparison, Sample, decode_tps
+from g3n_cli.bench.result import CaseResult, Comparison
+from g3n_cli.bench.sample import Sample, decode_tps
 from g3n_cli.bench.sweep_text import parse_words
 from g3n_cli.bench.table import name_cases
 from g3n_cli.errors import UsageError

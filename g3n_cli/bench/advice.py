@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from g3n_cli.bench.metrics import median, spread
-from g3n_cli.bench.result import CaseResult, Sample, decode_tps
+from g3n_cli.bench.result import CaseResult
+from g3n_cli.bench.sample import Sample, decode_tps
 from g3n_cli.bench.table import name_cases
 
 MOST_SPREAD = 0.10

@@ -19,7 +19,8 @@ from g3n_cli.bench.case import Case
 from g3n_cli.bench.memory import read_rss_bytes
 from g3n_cli.bench.page_cache import chill, warm
 from g3n_cli.bench.remote import find_remote_faults, measure_remote
-from g3n_cli.bench.result import CaseResult, Sample
+from g3n_cli.bench.result import CaseResult
+from g3n_cli.bench.sample import Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.worker import Job
 from g3n_cli.errors import DoesNotFitError, G3nError, InputError, ModelError, UsageError

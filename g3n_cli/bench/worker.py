@@ -19,7 +19,7 @@ from typing import Any
 from g3n_cli.bench import memory
 from g3n_cli.bench.case import Case
 from g3n_cli.bench.media import LoadedMedium, load_medium
-from g3n_cli.bench.result import Sample
+from g3n_cli.bench.sample import Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.watch import Watch
 from g3n_cli.chat.media import MediaStore

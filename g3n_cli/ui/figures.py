@@ -39,9 +39,13 @@ def _format_rate(tps: float | None) -> str:
     return "" if tps is None else f" at {tps:.1f}/s"
 
 
-def format_json(conversation: Conversation, reply: Reply, load_s: float | None) -> str:
-    """One answer as a JSON object on one line."""
+def format_json(
+    conversation: Conversation, reply: Reply, load_s: float | None, extracted: str | None = None
+) -> str:
+    """One answer as a JSON object on one line, with the block that was wanted of it, or None."""
     answer = describe_answer(conversation, reply, load_s)
+    if extracted is not None:
+        answer["extracted"] = extracted
     return escape_json(json.dumps(answer, ensure_ascii=False))
 
 
@@ -64,7 +68,7 @@ def describe_answer(
         "decode_tps": stats.decode_tps,
         "peak_rss_bytes": None if engine is None else read_peak_rss_bytes(),
         "stop_reason": stats.stop_reason,
-        "seed": conversation.options.seed,
+        "seed": conversation.seed,
         "size": None if engine is None else engine.info.size,
     }
 
