@@ -14,7 +14,7 @@ from g3n_cli.chat.options import ServerOptions
 from g3n_cli.engine.server import Server
 from g3n_cli.engine.server_generation import ServerGeneration
 from g3n_cli.errors import ContextFullError, InputError
-from g3n_cli.media.parts import Attachment, Part, TextPart
+from g3n_cli.media.parts import Attachment, MediumKind, Part, TextPart
 
 if TYPE_CHECKING:
     from g3n_cli.chat.media import OnEncode
@@ -79,6 +79,10 @@ class RemoteSession(Conversation):
     def count_cost(self, attachment: Attachment) -> None:
         """Not known here."""
         del attachment
+
+    def can_read(self, kind: MediumKind) -> bool:
+        """Pictures may be sent; whether the model sees them, the server knows."""
+        return kind == "image"
 
     def _answer(
         self,

@@ -16,8 +16,8 @@ from g3n_cli.engine.choice import ChoiceAnswer, Choices
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.sampler import make_sampler
-from g3n_cli.errors import InputError
-from g3n_cli.media.parts import Attachment, MediumPart
+from g3n_cli.errors import PromptTooLongError
+from g3n_cli.media.parts import Attachment, MediumKind, MediumPart
 
 N_AROUND = 3
 """Tokens around a medium and its end: blank lines, and the one that begins it."""
@@ -35,6 +35,7 @@ class Session(Conversation):
         media: Encodes pictures and sounds; without it they are refused. The caller closes it.
         template: Jinja source to use instead of the model's own, or None.
         prefix: What each answer begins with, or "".
+        forgets: Whether the oldest turns make room, or what does not fit is refused.
 
     Attributes:
         grammar: As given; may be replaced between answers.
@@ -55,6 +56,8 @@ class Session(Conversation):
         media: MediaStore | None = None,
         template: str | None = None,
         prefix: str = "",
+        *,
+        forgets: bool = True,
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
@@ -62,6 +65,7 @@ class Session(Conversation):
         self.grammar = grammar
         self.choices: Choices | None = None
         self.last_choice: ChoiceAnswer | None = None
+        self._forgets = forgets
         self._prefix = prefix
         self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
@@ -98,6 +102,10 @@ class Session(Conversation):
             else:
                 count += len(self.engine.tokenizer.encode(part.text, parse_special=False))
         return count
+
+    def can_read(self, kind: MediumKind) -> bool:
+        """Whether there is an encoder for it that suits the model."""
+        return self._media.can_encode(kind)
 
     def _answer(
         self,
@@ -155,14 +163,15 @@ class Session(Conversation):
         limit = n_ctx - max(1, min(self.options.max_tokens or n_ctx, n_ctx // 4))
         n_dropped = 0
         layout = self._lay_out(turns, question)
-        while self._count(layout) > limit and n_dropped < len(turns):
+        most_dropped = len(turns) if self._forgets else 0
+        while self._count(layout) > limit and n_dropped < most_dropped:
             limit = n_ctx // 2
             n_dropped += 1
             layout = self._lay_out(turns[n_dropped:], question)
         if (n_tokens := self._count(layout)) >= n_ctx:
             costs = [f"{a.name} {self.count_cost(a):,}" for a in question.attachments]
             of_files = f" ({', '.join(costs)})" if costs else ""
-            raise InputError(
+            raise PromptTooLongError(
                 f"the prompt has {n_tokens:,} tokens{of_files}, but the context holds {n_ctx:,}",
                 hint=self._find_room(n_tokens),
             )

@@ -46,6 +46,7 @@ def refuse_engine_flags(context: typer.Context, for_servers: Collection[str] = F
     Raises:
         UsageError: there is such a flag.
     """
+    for_servers = {*for_servers, "offline"}  # which says itself what it forbids
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
