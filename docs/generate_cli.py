@@ -29,6 +29,8 @@ Written by `python docs/generate_cli.py`; the texts are those of `--help`.
 | 3 | the model is missing, here or on a server, broken, or of a kind that g3n does not run |
 | 4 | the input cannot be used: binary, not UTF-8, longer than the context |
 | 5 | not enough memory |
+| 6 | the answer is not what was asked for: cut off, or not as `--schema` wants it |
+| 10, 11, ... | the second choice, the third, ... of `--choice-exit`; 0 is the first |
 | 130 | interrupted with Ctrl+C, also when a second Ctrl+C ends a conversation |
 | 141 | the reader of the answer went away (`g3n chat ... \\| head -1`): silent, as for `cat` |
 | 143 | terminated by SIGTERM |
