@@ -387,4 +387,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _translate(error: sqlite3.Error, path: Path) -> G3nError:
+    if is_corrupt(error):
+        hint = "g3n sessions repair keeps what can be read; --no-save works without it"
+        return G3nError(f"{path} is damaged ({error})", hint)
     return G3nError(f"{path}: {error}", "--no-save works without it")
