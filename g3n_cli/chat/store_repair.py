@@ -62,10 +62,13 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, session: int) -> boo
     parts = {
         "session": _select(old, "session", "id = ?", session),
         "turn": _select(old, "turn", "session = ? ORDER BY position", session),
-        "piece": _select(
-            old, "piece", "turn IN (SELECT id FROM turn WHERE session = ?) ORDER BY rowid", session
-        ),
     }
+    parts["piece"] = [
+        row
+        for turn in parts["turn"]
+        if turn["answer"] is None
+        for row in _select(old, "piece", "turn = ? ORDER BY rowid", turn["id"])
+    ]
     if not parts["session"]:
         return False
     new.execute("BEGIN IMMEDIATE")
@@ -87,8 +90,14 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, session: int) -> boo
 
 
 def _select(
-    old: sqlite3.Connection, table: str, where: str, session: int
+    old: sqlite3.Connection, table: str, where: str, value: object
 ) -> list[dict[str, object]]:
-    cursor = old.execute(f"SELECT * FROM {table} WHERE {where}", (session,))
+    """Rows as dictionaries; where an index is damaged, from the table alone."""
+    try:
+        cursor = old.execute(f"SELECT * FROM {table} WHERE {where}", (value,))
+        rows = cursor.fetchall()
+    except sqlite3.DatabaseError:
+        cursor = old.execute(f"SELECT * FROM {table} NOT INDEXED WHERE {where}", (value,))
+        rows = cursor.fetchall()
     names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
+    return [dict(zip(names, row, strict=True)) for row in rows]
