@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from g3n_cli.chat.store import N_TITLE
 from g3n_cli.chat.store_file import move_aside, open_database
 
 _NAMES = "SELECT name FROM pragma_table_info(?)"
@@ -19,7 +20,7 @@ class Repair:
 
     Attributes:
         aside: The damaged file.
-        n_kept: Conversations that are in the new one.
+        n_kept: Conversations that are in the new one, perhaps without their names.
         n_lost: Conversations of which something could not be read.
     """
 
@@ -59,21 +60,24 @@ def _list_ids(old: sqlite3.Connection) -> Iterable[int]:
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, session: int) -> bool:
     """Copy a conversation, all of it or nothing; whether there is one."""
-    parts = {
-        "session": _select(old, "session", "id = ?", session),
-        "turn": _select(old, "turn", "session = ? ORDER BY position", session),
-    }
-    parts["piece"] = [
+    turns = _select(old, "turn", "session = ? ORDER BY position", session)
+    try:
+        found = _select(old, "session", "id = ?", session)
+    except sqlite3.DatabaseError:
+        if not turns:
+            raise
+        found = [_make_session(session, str(turns[0]["user"]))]
+    if not found:
+        return False
+    pieces = [
         row
-        for turn in parts["turn"]
+        for turn in turns
         if turn["answer"] is None
         for row in _select(old, "piece", "turn = ? ORDER BY rowid", turn["id"])
     ]
-    if not parts["session"]:
-        return False
     new.execute("BEGIN IMMEDIATE")
     try:
-        for table, rows in parts.items():
+        for table, rows in (("session", found), ("turn", turns), ("piece", pieces)):
             known = [name for (name,) in new.execute(_NAMES, (table,))]
             for row in rows:
                 names = [name for name in row if name in known]
@@ -87,6 +91,13 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, session: int) -> boo
         raise
     new.execute("COMMIT")
     return True
+
+
+def _make_session(session: int, message: str) -> dict[str, object]:
+    """In place of one that cannot be read, but whose turns can."""
+    title = next(iter(message.strip().splitlines()), "")[:N_TITLE]
+    unknown = {"model": "", "system": "", "created": 0.0, "changed": 0.0}
+    return {"id": session, "title": title, **unknown}
 
 
 def _select(
