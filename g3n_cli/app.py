@@ -24,8 +24,11 @@ from g3n_cli.commands import (
     estimate,
     local_models,
     map_inputs,
+    ps,
     pull,
     quality,
+    schema,
+    serve,
     serve_device,
     sessions,
     show,
@@ -70,6 +73,8 @@ app.command("estimate")(estimate.estimate_model)
 app.command()(local_models.verify)
 app.command()(local_models.rm)
 app.command()(devices.devices)
+app.command(help=serve.HELP)(serve.serve)
+app.command()(ps.ps)
 app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)
@@ -77,6 +82,7 @@ app.command(help=quality.HELP)(quality.quality)
 app.command()(where.config)
 app.command()(where.privacy)
 app.command(help=clean.HELP)(clean.clean)
+app.command("schema", help=schema.HELP)(schema.show_schema)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
 app.add_typer(templates.app, name="templates", no_args_is_help=False)
@@ -135,7 +141,13 @@ def configure(
         raise typer.Exit
     if path := find_config_path():
         ctx.default_map = load_defaults(
-            path, {"chat": chat.chat, "bench": bench.bench, "map": map_inputs.map_inputs}
+            path,
+            {
+                "chat": chat.chat,
+                "bench": bench.bench,
+                "map": map_inputs.map_inputs,
+                "serve": serve.serve,
+            },
         )
 
 
