@@ -67,6 +67,7 @@ REACHING = {
     "chat rpc": (*CHAT, "--device", "rpc:127.0.0.1:9", "hi"),
     "bench": ("bench", "--device", "http://127.0.0.1:9/v1"),
     "bench rpc": ("bench", "-m", SMALL8, "--device", "rpc:127.0.0.1:9", "-r", "1"),
+    "serve": ("serve", "-m", SMALL8, "--port", "9"),
     "serve-device": ("serve-device", "--port", "9"),
 }
 

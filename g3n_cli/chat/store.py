@@ -25,7 +25,9 @@ from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.media.parts import Attachment
 
-_N_TITLE = 80
+N_TITLE = 80
+"""Letters of a title, at most."""
+
 _LIST = """
 SELECT id, name, title, model, created, changed,
        (SELECT count(*) FROM turn WHERE turn.session = session.id)
@@ -285,7 +287,7 @@ class SessionStore:
             if _count_turns(db, session) != position:
                 return None
             if position == 0:
-                title = next(iter(user.strip().splitlines()), "")[:_N_TITLE]
+                title = next(iter(user.strip().splitlines()), "")[:N_TITLE]
                 db.execute("UPDATE session SET title = ? WHERE id = ?", (title, session))
             db.execute(
                 f"UPDATE session SET changed = ?, model = ?, touched = {_NEXT} WHERE id = ?",
@@ -387,4 +389,7 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _translate(error: sqlite3.Error, path: Path) -> G3nError:
+    if is_corrupt(error):
+        hint = "g3n sessions repair keeps what can be read; --no-save works without it"
+        return G3nError(f"{path} is damaged ({error})", hint)
     return G3nError(f"{path}: {error}", "--no-save works without it")

@@ -134,9 +134,10 @@ def _split(script: str) -> Iterator[str]:
             statement = ""
 
 
-def is_corrupt(error: sqlite3.DatabaseError) -> bool:
+def is_corrupt(error: sqlite3.Error) -> bool:
     """Whether the file is damaged, or none of SQLite's."""
-    return error.sqlite_errorname in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+    name = getattr(error, "sqlite_errorname", "")  # errors of Python's own module have none
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def move_aside(path: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -96,10 +95,11 @@ def remove(kind: Kept) -> int:
         return before - kind.n_bytes
     for path in kind.paths:
         path.unlink(missing_ok=True)
-    if kind.is_cache or kind.name == "models":
-        for root, _, _ in os.walk(kind.place, topdown=False):
+        for folder in path.parents:
+            if not folder.is_relative_to(kind.place):
+                break
             with contextlib.suppress(OSError):  # it holds something else
-                os.rmdir(root)
+                folder.rmdir()
     return before
 
 

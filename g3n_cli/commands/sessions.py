@@ -161,5 +161,17 @@ def rm(
         states.remove(info.id)
 
 
+@app.command("repair")
+def repair_store() -> None:
+    """Begin a new store with what can be read of a damaged one, which is moved aside."""
+    from g3n_cli.chat.saved import find_data_folder
+    from g3n_cli.chat.store_repair import repair
+    from g3n_cli.ui.terminal import Terminal
+
+    done = repair(find_data_folder() / "chats.db")
+    lost = f"; {done.n_lost} could not be read" if done.n_lost else ""
+    Terminal.of_process().note(f"{done.n_kept} conversations are kept{lost}. Before: {done.aside}")
+
+
 def _write_json(value: object) -> None:
     sys.stdout.write(escape_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")

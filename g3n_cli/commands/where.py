@@ -23,6 +23,7 @@ _SENT = {
     " have one",
     "--device http://HOST": "the conversation and its files go to that server (https:// too)",
     "--device rpc:HOST:PORT": "weights and what is computed go to that machine",
+    "g3n serve": "answers programs that ask the model: of this machine, unless --host is given",
     "g3n serve-device": "answers programs that compute here: of this machine, unless --host is"
     " given",
 }

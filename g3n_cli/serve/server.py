@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from g3n_cli.errors import G3nError, UsageError
+from g3n_cli.offline import check_online
 from g3n_cli.serve.app import make_app
 from g3n_cli.serve.compute import compute_all
 from g3n_cli.serve.gate import Access
@@ -36,8 +37,9 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         UsageError: the host is not known.
-        G3nError: it is none of this machine, or the port is taken.
+        G3nError: it is none of this machine, the port is taken, or connections are forbidden.
     """
+    check_online(f"serve at {host}:{port}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
