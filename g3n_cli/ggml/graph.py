@@ -214,9 +214,8 @@ class Graph:
             and _is_dense(mask)
         )
         _require(fits and _is_dense(a), "soft_max", a)
-        return Tensor(
-            self._lib.soft_max_ext(self._ctx, a.ptr, None if mask is None else mask.ptr, factor, 0.0)
-        )
+        added = None if mask is None else mask.ptr
+        return Tensor(self._lib.soft_max_ext(self._ctx, a.ptr, added, factor, 0.0))
 
     # ----------------------------------------------------------------------------------- products
 

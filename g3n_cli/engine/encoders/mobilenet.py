@@ -157,8 +157,28 @@ def join_stages(finer: Values, coarser: Values) -> Values:
     return np.concatenate([finer, enlarged], axis=1)
 
 
-def pool(x: Values, n: int) -> Values:
-    """Means ``[n * n, channels]`` of the squares that a picture ``[side * side, channels]`` has."""
-    step = math.isqrt(len(x)) // n
-    means: Values = x.reshape(n, step, n, step, -1).mean(axis=(1, 3)).reshape(n * n, -1)
-    return means
+def resample(x: Values, n: int) -> Values:
+    """A picture ``[side * side, channels]`` brought to ``[n * n, channels]``.
+
+    By means of whole pixels if they divide evenly, else by interpolation between two of each
+    direction. Source: torch's ``avg_pool2d``, and ``interpolate`` in its mode "bilinear".
+    """
+    side = math.isqrt(len(x))
+    weights = _make_resampling(side, n)
+    rows = weights @ x.reshape(side, -1)
+    by_column = rows.reshape(n, side, -1)
+    resampled: Values = np.matmul(weights, by_column).reshape(n * n, -1)
+    return resampled
+
+
+def _make_resampling(side: int, n: int) -> Values:
+    """Weights ``[n, side]`` of a direction's pixels."""
+    weights = np.zeros((n, side), np.float32)
+    if side % n == 0:
+        weights[np.arange(side) * n // side, np.arange(side)] = n / side
+        return weights
+    place = np.maximum((np.arange(n) + 0.5) * side / n - 0.5, 0)
+    lower = place.astype(np.int64)
+    np.add.at(weights, (np.arange(n), lower), 1 - (place - lower))
+    np.add.at(weights, (np.arange(n), np.minimum(lower + 1, side - 1)), place - lower)
+    return weights

@@ -103,7 +103,7 @@ class Pictures:
         return g.mul(g.sigmoid(inner), x)
 
     def _shift(self, x: Tensor, kernel: int, side: int, stride: int) -> list[Tensor]:
-        """What each place of a kernel sees, zeros beyond the picture: views ``[channels, n, n]``."""
+        """What each place of a kernel sees, zeros beyond it: views ``[channels, n, n]``."""
         g = self._g
         n_channels, n = x.ne[0], count_pixels(side, stride)
         before, after = count_padding(side, kernel, stride)

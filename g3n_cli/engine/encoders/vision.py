@@ -26,7 +26,7 @@ from g3n_cli.engine.encoders.mobilenet import (
     make_constants,
     make_patches,
     make_stem,
-    pool,
+    resample,
 )
 from g3n_cli.engine.encoders.pictures import Pictures
 from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock, VisionFile
@@ -126,11 +126,10 @@ class ImageEncoder:
         of a second; the encoder can be used again.
 
         Raises:
-            InputError: the picture is no square of RGB values whose side the network can halve
-                down to the grid's.
+            InputError: the picture is no square of RGB values.
             ModelError: the file has changed since it was opened, or computes no finite numbers.
         """
-        features = self.run_network(self._check_pixels(values), on_progress)
+        features = self.run_network(_check_pixels(values), on_progress)
         # The factor, which the norm behind it cancels but for its epsilon, is transformers'.
         scaled = features * np.float32(math.sqrt(self._file.n_embd))
         return self._embed(scaled, self._soft_norm)
@@ -157,14 +156,15 @@ class ImageEncoder:
         if not np.isfinite(x).all():
             path = self._file.mmproj.path
             raise ModelError(f"{path}: the vision encoder's weights make no sense")
-        features: Rows = _rms_norm(pool(x, _GRID)) * self._last_norm
+        features: Rows = _rms_norm(resample(x, _GRID)) * self._last_norm
         return features
 
     def embed_hard(self, row: int) -> Rows:
         """Embedding ``[n_embd]`` of a row of the table of those that are no pictures."""
         mmproj = self._file.mmproj
         values = mmproj.read_rows(self._file.ends["mm.embedding"], row, 1)
-        return self._embed(values, self._hard_norm)[0]
+        embedded: Rows = self._embed(values, self._hard_norm)[0]
+        return embedded
 
     def close(self) -> None:
         """Free the encoder; closing twice is harmless."""
@@ -207,16 +207,14 @@ class ImageEncoder:
         finally:
             graph.close()
 
-    def _check_pixels(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        if values.dtype != np.uint8 or values.ndim != 3 or values.shape[2] != N_COLOURS:
-            raise InputError("a picture must be rows of RGB values of 8 bits")
-        side = len(values)
-        # The stem and each stage but the last halve it.
-        unit = _GRID * 2 ** (self._file.blocks[-1].stage + 1)
-        if values.shape[1] != side or side % unit or not 0 < side <= _MOST_SIDE:
-            shape = " x ".join(map(str, values.shape[:2]))
-            raise InputError(f"pictures are squares of {unit} pixels or multiples, not {shape}")
-        return values
+
+def _check_pixels(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if values.dtype != np.uint8 or values.ndim != 3 or values.shape[2] != N_COLOURS:
+        raise InputError("a picture must be rows of RGB values of 8 bits")
+    height, width, _ = values.shape
+    if height != width or not 0 < height <= _MOST_SIDE:
+        raise InputError(f"pictures are squares of at most {_MOST_SIDE}, not {width} x {height}")
+    return values
 
 
 def _build_block(block: VisionBlock, pictures: Pictures, x: Tensor) -> Tensor:
