@@ -352,9 +352,7 @@ class Graph:
         fits = _is_dense(a) and min(*ne, *nb, offset + 1) > 0 and most <= math.prod(a.ne)
         _require(fits, "view", a)
         strides = (step * _F32_BYTES for step in nb)
-        return Tensor(
-            self._lib.view_4d(self._ctx, a.ptr, *ne, *strides, offset * _F32_BYTES),
-        )
+        return Tensor(self._lib.view_4d(self._ctx, a.ptr, *ne, *strides, offset * _F32_BYTES))
 
     def pad(self, a: Tensor, *, columns: int = 0, above: int = 0, below: int = 0) -> Tensor:
         """Zeros beside the rows of ``a`` and before and after them.

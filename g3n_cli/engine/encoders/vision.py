@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -138,26 +138,31 @@ class ImageEncoder:
         self, pixels: npt.NDArray[np.uint8], on_progress: Progress | None = None
     ) -> Rows:
         """What ``encode`` projects: ``[256, channels of the network]``."""
-        blocks, fused = self._file.blocks, self._file.fused
-        tell = on_progress or (lambda _done, _total: None)
-        n_parts = len(blocks) + 2
-        self._backend.abort.clear()
-        tell(0, n_parts)
-        x = self._run(0, build_stem, make_patches(pixels))
-        stages = []
-        for i, block in enumerate(blocks):
-            tell(i + 1, n_parts)
-            x = self._run(i + 1, partial(_build_block, block), x)
-            if i in fused:
-                stages.append(x)
-        tell(n_parts - 1, n_parts)
-        x = self._run(n_parts - 1, build_fusion, join_stages(*stages))
-        tell(n_parts, n_parts)
+        n_parts = len(self._file.blocks) + 2
+        if on_progress:
+            on_progress(0, n_parts)
+        for done, out in enumerate(self.run_parts(pixels), 1):
+            x = out
+            if on_progress:
+                on_progress(done, n_parts)
         if not np.isfinite(x).all():
             path = self._file.mmproj.path
             raise ModelError(f"{path}: the vision encoder's weights make no sense")
         features: Rows = _rms_norm(resample(x, _GRID)) * self._last_norm
         return features
+
+    def run_parts(self, pixels: npt.NDArray[np.uint8]) -> Iterator[Rows]:
+        """Outputs ``[pixels, channels]`` of the stem, the blocks, what joins the last stages."""
+        self._backend.abort.clear()
+        x = self._run(0, build_stem, make_patches(pixels))
+        yield x
+        stages = []
+        for i, block in enumerate(self._file.blocks):
+            x = self._run(i + 1, partial(_build_block, block), x)
+            if i in self._file.fused:
+                stages.append(x)
+            yield x
+        yield self._run(i + 2, build_fusion, join_stages(*stages))
 
     def embed_hard(self, row: int) -> Rows:
         """Embedding ``[n_embd]`` of a row of the table of those that are no pictures."""
