@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from g3n_cli.config import KernelsName
 from g3n_cli.engine.api import Progress
 from g3n_cli.engine.encoders.api import IMAGE_TOKENS, Rows
 from g3n_cli.engine.encoders.blocks import Blocks, BlockSource
-from g3n_cli.engine.encoders.mmproj import Mmproj, check_text_width, open_mmproj
+from g3n_cli.engine.encoders.mmproj import check_text_width, open_mmproj
 from g3n_cli.engine.encoders.mobilenet import (
     N_NODES,
     MobileNetBlock,
@@ -30,7 +30,6 @@ from g3n_cli.engine.encoders.mobilenet import (
 )
 from g3n_cli.engine.encoders.pictures import Pictures
 from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock, VisionFile
-from g3n_cli.engine.gguf import TensorInfo
 from g3n_cli.engine.products import Products
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import InputError, ModelError
@@ -39,7 +38,7 @@ from g3n_cli.ggml.backend import CpuBackend
 from g3n_cli.ggml.graph import F32, Graph
 from g3n_cli.ggml.handles import read_tensor, write_tensor
 from g3n_cli.ggml.tensor import Tensor
-from g3n_cli.kernels.library import load_kernels
+from g3n_cli.kernels.library import Kernels, load_kernels
 
 _GRID = math.isqrt(IMAGE_TOKENS)
 """Soft tokens of a side."""
@@ -104,12 +103,13 @@ class ImageEncoder:
                 opened = stack.enter_context(file.mmproj.path.open("rb"))
             except OSError as error:
                 raise ModelError(f"cannot read {file.mmproj.path}: {error.strerror}") from error
+            own = load_kernels(kernels)
             self._blocks = Blocks(
                 opened,
-                _describe_all(file),
+                _describe_all(file, own),
                 n_slots=1,
                 n_threads=n_threads,
-                kernels=load_kernels(kernels),
+                kernels=own,
                 widens=True,
             )
             stack.callback(self._blocks.close)
@@ -199,7 +199,8 @@ class ImageEncoder:
         graph = Graph(N_NODES)
         try:
             tensors = self._blocks.get(part)
-            pictures = Pictures(graph, Products(graph, self._blocks, "f32"), tensors)
+            products = Products(graph, self._blocks, "f32")
+            pictures = Pictures(graph, products, tensors, self._blocks.kernels)
             x_in = graph.input("x", F32, *x.shape[::-1])
             built = build(pictures, x_in)
             graph.output(built)
@@ -226,18 +227,16 @@ def _build_block(block: VisionBlock, pictures: Pictures, x: Tensor) -> Tensor:
     return MobileNetBlock(pictures, block).build(x, math.isqrt(x.ne[1]))
 
 
-def _describe_all(file: VisionFile) -> list[BlockSource]:
+def _describe_all(file: VisionFile, kernels: Kernels | None) -> list[BlockSource]:
     """The stem, the blocks, what joins the last stages."""
     read = file.mmproj.read
-    stem = BlockSource({}, make_stem({name: read(info) for name, info in file.stem.items()}))
-    parts = (*(block.tensors for block in file.blocks), file.fusion)
-    return [stem, *(_describe(file.mmproj, tensors) for tensors in parts)]
-
-
-def _describe(mmproj: Mmproj, tensors: Mapping[str, TensorInfo]) -> BlockSource:
-    matrices = {name: info for name, info in tensors.items() if len(info.ne) == 2}
-    rest = {name: mmproj.read(info) for name, info in tensors.items() if name not in matrices}
-    return BlockSource(matrices, make_constants(rest))
+    stem = make_stem({name: read(info) for name, info in file.stem.items()}, kernels)
+    described = [BlockSource({}, stem)]
+    for tensors in (*(block.tensors for block in file.blocks), file.fusion):
+        matrices = {name: info for name, info in tensors.items() if len(info.ne) == 2}
+        rest = {name: read(info) for name, info in tensors.items() if name not in matrices}
+        described.append(BlockSource(matrices, make_constants(rest, kernels)))
+    return described
 
 
 def _rms_norm(x: Rows) -> Rows:
