@@ -31,12 +31,13 @@ INLINE void multiply(const int n_tokens, const float (*w)[GROUP], int depth, int
 
 // The same for n tokens, of 32 rows.
 static void multiply_all(const float (*w)[GROUP], int depth, const float *const *x, int64_t n, float (*c)[GROUP]) {
-    for (int j = 0; j < 2; j += AT_ONCE_PANELS) {
-        int64_t t = 0;
-        for (; t + AT_ONCE_FLOATS <= n; t += AT_ONCE_FLOATS) multiply(AT_ONCE_FLOATS, w, depth, j, x + t, c + t);
-        for (; t + 2 <= n; t += 2) multiply(2, w, depth, j, x + t, c + t);
-        for (; t < n; t++) multiply(1, w, depth, j, x + t, c + t);
-    }
+    int64_t t = 0;
+    for (; t + AT_ONCE_FLOATS <= n; t += AT_ONCE_FLOATS)
+        for (int j = 0; j < 2; j += AT_ONCE_PANELS) multiply(AT_ONCE_FLOATS, w, depth, j, x + t, c + t);
+    for (; t + 2 <= n; t += 2)
+        for (int j = 0; j < 2; j += AT_ONCE_PANELS) multiply(2, w, depth, j, x + t, c + t);
+    for (; t < n; t++)
+        for (int j = 0; j < 2; j += AT_ONCE_PANELS) multiply(1, w, depth, j, x + t, c + t);
 }
 
 // Values `at` to `at` + depth - 1 of the panel's 16 rows as floats; whole blocks, but for halves.
