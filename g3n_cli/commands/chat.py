@@ -237,7 +237,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         secrets.randbits(32) if seed is None else seed, **{**recommended(spec), **given}
     )
     projector = find_encoders(
-        spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)
+        spec, mmproj, settings.n_threads, (part.kind for part in question.media)
     )
     opening = open_session(
         spec,

@@ -202,20 +202,20 @@ class Graph:
         normed = Tensor(self._lib.rms_norm(self._ctx, a.ptr, eps))
         return normed if weight is None else self.mul(normed, weight)
 
-    def soft_max(self, a: Tensor, mask: Tensor, factor: float) -> Tensor:
+    def soft_max(self, a: Tensor, mask: Tensor | None, factor: float) -> Tensor:
         """``softmax(a * factor + mask)`` over ``ne[0]``.
 
-        ``mask`` (F32) has the first extents of ``a``, the others are repeated.
+        ``mask`` (F32), if there is one, has the first extents of ``a``, the others are repeated.
         """
-        fits = (
+        fits = mask is None or (
             a.ne[:2] == mask.ne[:2]
             and a.ne[2] % mask.ne[2] == 0
             and a.ne[3] % mask.ne[3] == 0
-            and _is_dense(a)
             and _is_dense(mask)
         )
-        _require(fits, "soft_max", a, mask)
-        return Tensor(self._lib.soft_max_ext(self._ctx, a.ptr, mask.ptr, factor, 0.0))
+        _require(fits and _is_dense(a), "soft_max", a)
+        added = None if mask is None else mask.ptr
+        return Tensor(self._lib.soft_max_ext(self._ctx, a.ptr, added, factor, 0.0))
 
     # ----------------------------------------------------------------------------------- products
 

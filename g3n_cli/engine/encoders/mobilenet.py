@@ -1,0 +1,184 @@
+"""The blocks of MobileNetV5, Gemma 3n's vision encoder, as graphs.
+
+Source: timm ``mobilenetv5_300m_enc``; its ``EdgeResidual``, ``UniversalInvertedResidual``,
+``MobileAttention`` with ``MultiQueryAttention2d``, ``MobileNetV5MultiScaleFusionAdapter``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from g3n_cli.engine.encoders.pictures import Pictures, count_padding, count_pixels
+from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock
+from g3n_cli.ggml.tensor import Tensor
+
+N_NODES = 256
+
+STEM_WIDTH = 32
+"""Values that the stem sees of a pixel of its output: 27 colours, 1, and zeros."""
+
+_STEM_KERNEL, _STEM_STRIDE = 3, 2
+
+Values = npt.NDArray[np.float32]
+
+
+def make_patches(pixels: npt.NDArray[np.uint8]) -> Values:
+    """What the stem multiplies: ``[side, side, 3]`` RGB to ``[n * n, STEM_WIDTH]``."""
+    side = len(pixels)
+    n = count_pixels(side, _STEM_STRIDE)
+    before, after = count_padding(side, _STEM_KERNEL, _STEM_STRIDE)
+    padded = np.pad(pixels, ((before, after), (before, after), (0, 0)))
+    patches = np.zeros((n, n, STEM_WIDTH), np.float32)
+    end = _STEM_STRIDE * (n - 1) + 1
+    for row in range(_STEM_KERNEL):
+        for column in range(_STEM_KERNEL):
+            first = N_COLOURS * (_STEM_KERNEL * row + column)
+            seen = padded[row : row + end : _STEM_STRIDE, column : column + end : _STEM_STRIDE]
+            np.divide(seen, np.float32(255), out=patches[:, :, first : first + N_COLOURS])
+    patches[:, :, N_COLOURS * _STEM_KERNEL**2] = 1
+    return patches.reshape(n * n, STEM_WIDTH)
+
+
+def make_stem(tensors: Mapping[str, Values]) -> dict[str, Values]:
+    """Weights of the stem's graph from those of the file, in numpy's order of extents."""
+    conv = tensors["conv"]
+    matrix = np.zeros((len(conv), STEM_WIDTH), np.float32)
+    n_seen = conv[0].size
+    matrix[:, :n_seen] = conv.transpose(0, 2, 3, 1).reshape(len(conv), n_seen)
+    matrix[:, n_seen] = tensors["bias"]
+    return {"conv": matrix, "bn": tensors["bn"]}
+
+
+def make_constants(tensors: Mapping[str, Values]) -> dict[str, Values]:
+    """Weights of a block's graph from those of the file that are no matrices.
+
+    Args:
+        tensors: In numpy's order of extents.
+
+    Returns:
+        Convolutions as ``Pictures`` takes them; all else as it is. The scale of a universal
+        inverted residual is part of the norm before it.
+    """
+    made = {name: _arrange(values) for name, values in tensors.items()}
+    if "pw_proj.bn" in made and "layer_scale.gamma" in made:
+        made["pw_proj.bn"] = made["pw_proj.bn"] * made.pop("layer_scale.gamma")
+    return made
+
+
+def _arrange(values: Values) -> Values:
+    """``[n, 1, k, k]`` to ``[k * k, n]``, ``[n_out, n_in, k, k]`` to ``[k * k, n_out, n_in]``."""
+    if values.ndim == 1:
+        return values
+    n_out, n_in, height, width = values.shape
+    taps = np.moveaxis(values.reshape(n_out, n_in, height * width), 2, 0)
+    return taps.reshape(-1, n_out) if n_in == 1 else taps
+
+
+class MobileNetBlock:
+    """Adds a block to a graph.
+
+    Args:
+        pictures: The operations, with the block's weights.
+        block: What it consists of.
+    """
+
+    def __init__(self, pictures: Pictures, block: VisionBlock) -> None:
+        self._p, self._block = pictures, block
+
+    def build(self, x: Tensor, side: int) -> Tensor:
+        """``[n_in, side * side]`` to ``[n_out, n * n]``, n as ``count_pixels`` says."""
+        build = {
+            "edge": self._build_edge,
+            "inverted": self._build_inverted,
+            "attention": self._build_attention,
+        }[self._block.kind]
+        return build(x, side)
+
+    def _build_edge(self, x: Tensor, side: int) -> Tensor:
+        p = self._p
+        hidden = p.convolve(x, "conv_exp", side, self._block.stride)
+        hidden = p.norm(hidden, "bn1", has_gelu=True)
+        return p.norm(p.multiply("conv_pwl", hidden), "bn2", residual=self._skip(x))
+
+    def _build_inverted(self, x: Tensor, side: int) -> Tensor:
+        p, stride, tensors = self._p, self._block.stride, self._block.tensors
+        has_mid, hidden = "dw_mid.conv" in tensors, x
+        if "dw_start.conv" in tensors:
+            step = 1 if has_mid else stride
+            hidden = p.norm(p.convolve_channels(x, "dw_start.conv", side, step), "dw_start.bn")
+            side = count_pixels(side, step)
+        hidden = p.norm(p.multiply("pw_exp.conv", hidden), "pw_exp.bn", has_gelu=True)
+        if has_mid:
+            hidden = p.convolve_channels(hidden, "dw_mid.conv", side, stride)
+            hidden = p.norm(hidden, "dw_mid.bn", has_gelu=True)
+        return p.norm(p.multiply("pw_proj.conv", hidden), "pw_proj.bn", residual=self._skip(x))
+
+    def _build_attention(self, x: Tensor, side: int) -> Tensor:
+        p, tensors = self._p, self._block.tensors
+        normed = p.norm(x, "norm")
+        kv = {}
+        for name in ("key", "value"):
+            seen = normed
+            if f"attn.{name}.down_conv" in tensors:
+                seen = p.convolve_channels(normed, f"attn.{name}.down_conv", side, 2)
+                seen = p.norm(seen, f"attn.{name}.norm")
+            kv[name] = p.multiply(f"attn.{name}.proj", seen)
+        read = p.attend(p.multiply("attn.query.proj", normed), kv["key"], kv["value"])
+        out = p.multiply("attn.output.proj", read)
+        return p.add(out, x, scale="layer_scale.gamma" if "layer_scale.gamma" in tensors else None)
+
+    def _skip(self, x: Tensor) -> Tensor | None:
+        return x if self._block.has_skip else None
+
+
+def build_stem(pictures: Pictures, patches: Tensor) -> Tensor:
+    """``[STEM_WIDTH, n * n]`` to ``[n_out, n * n]``."""
+    return pictures.norm(pictures.multiply("conv", patches), "bn", has_gelu=True)
+
+
+def build_fusion(pictures: Pictures, x: Tensor) -> Tensor:
+    """Channels of the last two stages together, ``[n_in, n * n]``, to ``[n_embd, n * n]``."""
+    hidden = pictures.norm(pictures.multiply("pw_exp.conv", x), "pw_exp.bn", has_gelu=True)
+    return pictures.norm(pictures.multiply("pw_proj.conv", hidden), "pw_proj.bn")
+
+
+def join_stages(finer: Values, coarser: Values) -> Values:
+    """Outputs ``[n * n, channels]`` of two stages side by side, the second enlarged.
+
+    Each pixel takes the nearest one's values, as torch's "nearest" has it.
+    """
+    n, m = (math.isqrt(len(x)) for x in (finer, coarser))
+    index = np.arange(n) * m // n
+    enlarged = coarser[(index[:, None] * m + index).reshape(-1)]
+    return np.concatenate([finer, enlarged], axis=1)
+
+
+def resample(x: Values, n: int) -> Values:
+    """A picture ``[side * side, channels]`` brought to ``[n * n, channels]``.
+
+    By means of whole pixels if they divide evenly, else by interpolation between two of each
+    direction. Source: torch's ``avg_pool2d``, and ``interpolate`` in its mode "bilinear".
+    """
+    side = math.isqrt(len(x))
+    weights = _make_resampling(side, n)
+    rows = weights @ x.reshape(side, -1)
+    by_column = rows.reshape(n, side, -1)
+    resampled: Values = np.matmul(weights, by_column).reshape(n * n, -1)
+    return resampled
+
+
+def _make_resampling(side: int, n: int) -> Values:
+    """Weights ``[n, side]`` of a direction's pixels."""
+    weights = np.zeros((n, side), np.float32)
+    if side % n == 0:
+        weights[np.arange(side) * n // side, np.arange(side)] = n / side
+        return weights
+    place = np.maximum((np.arange(n) + 0.5) * side / n - 0.5, 0)
+    lower = place.astype(np.int64)
+    np.add.at(weights, (np.arange(n), lower), 1 - (place - lower))
+    np.add.at(weights, (np.arange(n), np.minimum(lower + 1, side - 1)), place - lower)
+    return weights
