@@ -152,9 +152,7 @@ def make_processor(folder: Path) -> Gemma3nProcessor:
     texts += ("end_of_image", "end_of_audio")
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(path),
-        extra_special_tokens={
-            name: f"<{text}>" for name, text in zip(special, texts, strict=True)
-        },
+        extra_special_tokens={name: f"<{text}>" for name, text in zip(special, texts, strict=True)},
         bos_token="<bos>",
         pad_token="<pad>",
     )
