@@ -8,7 +8,7 @@
 #include "floats_math.h"
 #include "panels.h"
 
-enum { DEPTH = 128 };  // k of a pass
+enum { DEPTH = 128, TOKENS = 288 };  // k and tokens of a pass; as many tokens as make whole tiles of 6 and of 8
 
 // c[t] += w[0..depth) * x[t] for so many tokens.
 INLINE void multiply(const int n_tokens, const float (*w)[GROUP], int depth, int j0, const float *const *x,
@@ -76,7 +76,7 @@ static void widen_panel(int type, const struct panel *p, int64_t at, int depth, 
 static void multiply_many(int type, const struct panel panel[2], int64_t k, const struct tensor *x, int64_t first,
                           int64_t last, float (*c)[GROUP]) {
     _Alignas(64) float w[DEPTH][GROUP];
-    const float *row[MOST_TOKENS];
+    const float *row[TOKENS];
     memset(c, 0, (size_t)(last - first) * sizeof *c);
     for (int64_t at = 0; at < k; at += DEPTH) {
         const int depth = (int)(k - at < DEPTH ? k - at : DEPTH);
@@ -115,15 +115,15 @@ static void multiply_few(const struct panel *p, int64_t k, const struct tensor *
 // Node: dst float32 [rows, n]; src[0] float32 [k, n] whose rows may lie apart, src[1] the matrix in panels.
 API void g3n_dense(struct tensor *dst, int ith, int nth, void *userdata) {
     (void)ith;
-    _Alignas(64) float c[MOST_TOKENS][GROUP];
+    _Alignas(64) float c[TOKENS][GROUP];
     struct node *node = userdata;
     const struct tensor *x = dst->src[0];
     const struct matrix m = matrix_of(dst->src[1]);
     const int64_t n = dst->ne[1], n_groups = (m.rows + GROUP - 1) / GROUP;
-    const int64_t count = n_groups * ((n + MOST_TOKENS - 1) / MOST_TOKENS);
+    const int64_t count = n_groups * ((n + TOKENS - 1) / TOKENS);
     for (int64_t i; (i = take(&node->next, count, nth)) < count;) {
-        const int64_t row = i % n_groups * GROUP, first = i / n_groups * MOST_TOKENS;
-        const int64_t last = first + MOST_TOKENS < n ? first + MOST_TOKENS : n;
+        const int64_t row = i % n_groups * GROUP, first = i / n_groups * TOKENS;
+        const int64_t last = first + TOKENS < n ? first + TOKENS : n;
         const int64_t n_rows = m.rows - row < GROUP ? m.rows - row : GROUP;
         const struct panel panel[2] = {panel_of(m.type, &m, row),
                                        panel_of(m.type, &m, n_rows < GROUP ? row : row + PANEL)};
@@ -160,8 +160,8 @@ static void find_pixels(const struct convolution *o, const struct tensor *x, con
 API void g3n_convolve(struct tensor *dst, int ith, int nth, void *userdata) {
     (void)ith;
     static const float zeros[DEPTH];
-    _Alignas(64) float c[MOST_TOKENS][GROUP];
-    const float *row[MOST_TOKENS];
+    _Alignas(64) float c[TOKENS][GROUP];
+    const float *row[TOKENS];
     struct node *node = userdata;
     const struct tensor *x = dst->src[0], *weights = dst->src[1];
     const int64_t n_in = x->ne[0], n_pixels = dst->ne[1];
@@ -170,10 +170,10 @@ API void g3n_convolve(struct tensor *dst, int ith, int nth, void *userdata) {
     o.n = (o.side + o.stride - 1) / o.stride;
     const int64_t padding = (o.n - 1) * o.stride + o.kernel - o.side;
     o.before = padding > 0 ? padding / 2 : 0;
-    const int64_t n_groups = weights->ne[2], count = n_groups * ((n_pixels + MOST_TOKENS - 1) / MOST_TOKENS);
+    const int64_t n_groups = weights->ne[2], count = n_groups * ((n_pixels + TOKENS - 1) / TOKENS);
     for (int64_t i; (i = take(&node->next, count, nth)) < count;) {
-        const int64_t group = i % n_groups, first = i / n_groups * MOST_TOKENS;
-        const int64_t n = n_pixels - first < MOST_TOKENS ? n_pixels - first : MOST_TOKENS;
+        const int64_t group = i % n_groups, first = i / n_groups * TOKENS;
+        const int64_t n = n_pixels - first < TOKENS ? n_pixels - first : TOKENS;
         const float(*w)[GROUP] = (const float(*)[GROUP])((const char *)weights->data + group * weights->nb[2]);
         memset(c, 0, (size_t)n * sizeof *c);
         for (int64_t tap = 0; tap < o.kernel * o.kernel; tap++, w += n_in) {
