@@ -51,6 +51,12 @@ def test_rows_of_a_picture_are_kept_for_the_next_process(g3n, mmproj):
     assert len(list(kept.iterdir())) == len(before) + 1
 
 
+def test_nothing_of_a_picture_is_kept_if_nothing_is_saved(g3n, mmproj):
+    flags = ("--json", "-n", "1", "--no-save", "--mmproj", mmproj)
+    answer(g3n.chat(*flags, "-f", PICTURE, "What is this?"))
+    assert not (g3n.home / "cache" / "g3n" / "rows").exists()
+
+
 def test_a_broken_projector_is_one_line(g3n, mmproj):
     mmproj.write_bytes(mmproj.read_bytes()[:-5000])
     assert_fails(g3n.chat("--mmproj", mmproj, "-f", PICTURE, "hi"), 3, "mmproj.gguf")

@@ -236,9 +236,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     options = AnswerOptions(
         secrets.randbits(32) if seed is None else seed, **{**recommended(spec), **given}
     )
-    projector = find_encoders(
-        spec, mmproj, settings.n_threads, (part.kind for part in question.media)
-    )
+    kinds = [part.kind for part in question.media]
+    projector = find_encoders(spec, mmproj, settings.n_threads, kinds, keeps_rows=not no_save)
     opening = open_session(
         spec,
         settings,

@@ -130,8 +130,12 @@ def find_encoders(
     mmproj: Path | None,
     n_threads: int,
     kinds: Iterable[MediumKind],
+    *,
+    keeps_rows: bool,
 ) -> Projector:
     """A model's encoders, certain to be there for the given kinds of media.
+
+    With ``keeps_rows``, what pictures become is kept on disk and taken from there.
 
     Raises:
         InputError: they do not, or the named file is not there.
@@ -144,7 +148,7 @@ def find_encoders(
 
     path = find_projector(spec.path, mmproj, spec.projector)
     rows_folder = Path(platformdirs.user_cache_dir("g3n")) / "rows"
-    projector = Projector(path, n_threads, rows_folder)
+    projector = Projector(path, n_threads, rows_folder if keeps_rows else None)
     projector.check(*kinds)
     return projector
 

@@ -17,7 +17,7 @@ from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import Kernels
 
-N_NODES = 256
+N_NODES = 1024
 
 _STEM_STRIDE = 2
 _KV_STRIDE = 2

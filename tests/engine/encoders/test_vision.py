@@ -124,6 +124,21 @@ def test_scales_of_layers_may_have_either_shape(open_encoder, tmp_path):
     assert gammas
 
 
+@pytest.mark.parametrize("side", [1, 2, 33, 100])
+@pytest.mark.skipif(not find_variants(), reason="there is one way to compute only")
+def test_any_side_and_kernel_is_computed_as_ggml_does(open_encoder, tmp_path, side):
+    draft = read_draft(F16_FILE)
+    rng = np.random.default_rng(side)
+    for name in ("3.0.dw_start", "3.0.dw_mid", "2.3.attn.key.down", "2.3.attn.value.down"):
+        tensor = draft.tensor(f"v.blk.{name}{'.' if 'dw' in name else '_'}conv.weight")
+        taps = rng.normal(0, 1 / 7, (tensor.ne[3], 1, 7, 7)).astype(np.float16)
+        draft.change(tensor.name, ne=taps.shape[::-1], data=taps.tobytes())
+    path = draft.write(tmp_path / "m.gguf")
+    picture = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    rows, wanted = (open_encoder(path, k).encode(picture) for k in (find_variants()[0], "ggml"))
+    np.testing.assert_allclose(rows, wanted, atol=EXACT)
+
+
 def test_progress_is_told_by_part(open_encoder):
     seen = []
     encoder = open_encoder(F16_FILE)
