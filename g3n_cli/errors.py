@@ -56,6 +56,10 @@ class InputError(G3nError):
     exit_code = ExitCode.INPUT
 
 
+class PromptTooLongError(InputError):
+    """A prompt that the context has no room for."""
+
+
 class DoesNotFitError(G3nError):
     """Not enough memory for what was asked."""
 

@@ -14,7 +14,7 @@ from g3n_cli.chat.options import ServerOptions
 from g3n_cli.engine.server import Server
 from g3n_cli.engine.server_generation import ServerGeneration
 from g3n_cli.errors import ContextFullError, InputError
-from g3n_cli.media.parts import Attachment, Part, TextPart
+from g3n_cli.media.parts import Attachment, MediumKind, Part, TextPart
 
 if TYPE_CHECKING:
     from g3n_cli.chat.media import OnEncode
@@ -75,6 +75,10 @@ class RemoteSession(Conversation):
     def count_cost(self, attachment: Attachment) -> None:
         """Not known here."""
         del attachment
+
+    def can_read(self, kind: MediumKind) -> bool:
+        """Pictures may be sent; whether the model sees them, the server knows."""
+        return kind == "image"
 
     def _answer(
         self,
@@ -138,9 +142,9 @@ def make_content(question: Question) -> str | list[dict[str, Any]]:
     """
     if not question.media:
         texts = [part.text for part in question.parts if isinstance(part, TextPart)]
-        return "\n\n".join([*texts, question.text])
-    content = [_make_part(part) for part in question.parts]
-    return [*content, {"type": "text", "text": question.text}]
+        return "\n\n".join(text for text in (*texts, question.text) if text)
+    parts = [*question.parts, *([TextPart(question.text)] if question.text else [])]
+    return [_make_part(part) for part in parts]
 
 
 def _make_part(part: Part) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from dataclasses import replace
 from g3n_cli.chat.conversation import Conversation, Question, Reply, Turn
 from g3n_cli.chat.media import Layout, MediaStore, OnEncode
 from g3n_cli.chat.options import AnswerOptions
+from g3n_cli.chat.prefix import PrefixedAnswer
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.sampler import make_sampler
-from g3n_cli.errors import InputError
-from g3n_cli.media.parts import Attachment, MediumPart
+from g3n_cli.errors import PromptTooLongError
+from g3n_cli.media.parts import Attachment, MediumKind, MediumPart
 
 N_AROUND = 3
 """Tokens around a medium and its end: blank lines, and the one that begins it."""
@@ -32,6 +33,8 @@ class Session(Conversation):
         grammar: GBNF that answers follow, or None.
         media: Encodes pictures and sounds; without it they are refused. The caller closes it.
         template: Jinja source to use instead of the model's own, or None.
+        prefix: What each answer begins with, or "".
+        forgets: Whether the oldest turns make room, or what does not fit is refused.
     """
 
     engine: Engine
@@ -46,11 +49,17 @@ class Session(Conversation):
         grammar: str | None = None,
         media: MediaStore | None = None,
         template: str | None = None,
+        prefix: str = "",
+        *,
+        forgets: bool = True,
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
         self._grammar = grammar
+        self._forgets = forgets
+        self._prefix = prefix
+        self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
         info = engine.info if template is None else replace(engine.info, chat_template=template)
         self._template = ChatTemplate(info, engine.tokenizer)
@@ -66,6 +75,11 @@ class Session(Conversation):
         info = self.engine.info
         return info.name if info.size == "full" else f"{info.name} {info.size}"
 
+    def read_beginning(self, question: Question) -> tuple[int, ...]:
+        """Ids of a conversation that begins with ``question``, up to its first medium."""
+        first = self._lay_out([], question)[0]
+        return first if isinstance(first, tuple) else ()
+
     def count_used(self) -> int:
         """Positions that the conversation takes, markup up to the next message included."""
         used = self._count(self._lay_out(self.turns)) if self.turns else 0
@@ -80,6 +94,10 @@ class Session(Conversation):
             else:
                 count += len(self.engine.tokenizer.encode(part.text, parse_special=False))
         return count
+
+    def can_read(self, kind: MediumKind) -> bool:
+        """Whether there is an encoder for it that suits the model."""
+        return self._media.can_encode(kind)
 
     def _answer(
         self,
@@ -102,13 +120,16 @@ class Session(Conversation):
             stop=self._stop,
             on_progress=on_progress,
             started=started,
+            keeps_prompt=self.n_wanted > 1 and not self.is_again,
         )
         return Reply(
             self,
             question,
             list(turns[n_dropped:]),
             n_dropped,
-            generation,
+            PrefixedAnswer(self._prefix, self._prefix_ids, generation)
+            if self._prefix
+            else generation,
             sampler.close,
             encode_s if question.media else None,
         )
@@ -128,14 +149,15 @@ class Session(Conversation):
         limit = n_ctx - max(1, min(self.options.max_tokens or n_ctx, n_ctx // 4))
         n_dropped = 0
         layout = self._lay_out(turns, question)
-        while self._count(layout) > limit and n_dropped < len(turns):
+        most_dropped = len(turns) if self._forgets else 0
+        while self._count(layout) > limit and n_dropped < most_dropped:
             limit = n_ctx // 2
             n_dropped += 1
             layout = self._lay_out(turns[n_dropped:], question)
         if (n_tokens := self._count(layout)) >= n_ctx:
             costs = [f"{a.name} {self.count_cost(a):,}" for a in question.attachments]
             of_files = f" ({', '.join(costs)})" if costs else ""
-            raise InputError(
+            raise PromptTooLongError(
                 f"the prompt has {n_tokens:,} tokens{of_files}, but the context holds {n_ctx:,}",
                 hint=self._find_room(n_tokens),
             )
@@ -161,4 +183,13 @@ class Session(Conversation):
             messages.append(Message("assistant", turn.text, turn.ids or None))
         if question is not None:
             messages.append(Message("user", question.text, None, question.parts))
-        return self._template.lay_out(messages)
+        layout = self._template.lay_out(messages)
+        if question is not None and self._prefix_ids:
+            layout = self._begin_answer(layout)
+        return layout
+
+    def _begin_answer(self, layout: Layout) -> Layout:
+        """The layout with the answer's given beginning behind it."""
+        *before, markup = layout
+        assert isinstance(markup, tuple)
+        return [*before, markup + self._prefix_ids]
