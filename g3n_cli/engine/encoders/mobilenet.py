@@ -12,9 +12,15 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from g3n_cli.engine.encoders.pictures import Pictures, count_padding, count_pixels
+from g3n_cli.engine.encoders.pictures import (
+    Pictures,
+    arrange_taps,
+    count_padding,
+    count_pixels,
+)
 from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock
 from g3n_cli.ggml.tensor import Tensor
+from g3n_cli.kernels.library import Kernels
 
 N_NODES = 256
 
@@ -22,6 +28,7 @@ STEM_WIDTH = 32
 """Values that the stem sees of a pixel of its output: 27 colours, 1, and zeros."""
 
 _STEM_KERNEL, _STEM_STRIDE = 3, 2
+_KV_STRIDE = 2
 
 Values = npt.NDArray[np.float32]
 
@@ -43,39 +50,40 @@ def make_patches(pixels: npt.NDArray[np.uint8]) -> Values:
     return patches.reshape(n * n, STEM_WIDTH)
 
 
-def make_stem(tensors: Mapping[str, Values]) -> dict[str, Values]:
-    """Weights of the stem's graph from those of the file, in numpy's order of extents."""
+def make_stem(tensors: Mapping[str, Values], kernels: Kernels | None) -> dict[str, Values]:
+    """Weights of the stem's graph from those of the file; see ``make_constants``."""
     conv = tensors["conv"]
     matrix = np.zeros((len(conv), STEM_WIDTH), np.float32)
     n_seen = conv[0].size
     matrix[:, :n_seen] = conv.transpose(0, 2, 3, 1).reshape(len(conv), n_seen)
     matrix[:, n_seen] = tensors["bias"]
-    return {"conv": matrix, "bn": tensors["bn"]}
+    return {"conv": arrange_taps(matrix[None], kernels), "bn": tensors["bn"]}
 
 
-def make_constants(tensors: Mapping[str, Values]) -> dict[str, Values]:
+def make_constants(tensors: Mapping[str, Values], kernels: Kernels | None) -> dict[str, Values]:
     """Weights of a block's graph from those of the file that are no matrices.
 
     Args:
         tensors: In numpy's order of extents.
+        kernels: Those that compute with them, or None.
 
     Returns:
         Convolutions as ``Pictures`` takes them; all else as it is. The scale of a universal
         inverted residual is part of the norm before it.
     """
-    made = {name: _arrange(values) for name, values in tensors.items()}
+    made = {name: _arrange(values, kernels) for name, values in tensors.items()}
     if "pw_proj.bn" in made and "layer_scale.gamma" in made:
         made["pw_proj.bn"] = made["pw_proj.bn"] * made.pop("layer_scale.gamma")
     return made
 
 
-def _arrange(values: Values) -> Values:
-    """``[n, 1, k, k]`` to ``[k * k, n]``, ``[n_out, n_in, k, k]`` to ``[k * k, n_out, n_in]``."""
+def _arrange(values: Values, kernels: Kernels | None) -> Values:
+    """Weights ``[n_out, n_in, kernel, kernel]`` of a convolution place by place."""
     if values.ndim == 1:
         return values
     n_out, n_in, height, width = values.shape
     taps = np.moveaxis(values.reshape(n_out, n_in, height * width), 2, 0)
-    return taps.reshape(-1, n_out) if n_in == 1 else taps
+    return taps.reshape(-1, n_out) if n_in == 1 else arrange_taps(taps, kernels)
 
 
 class MobileNetBlock:
@@ -100,8 +108,7 @@ class MobileNetBlock:
 
     def _build_edge(self, x: Tensor, side: int) -> Tensor:
         p = self._p
-        hidden = p.convolve(x, "conv_exp", side, self._block.stride)
-        hidden = p.norm(hidden, "bn1", has_gelu=True)
+        hidden = p.convolve(x, "conv_exp", "bn1", side, self._block.stride)
         return p.norm(p.multiply("conv_pwl", hidden), "bn2", residual=self._skip(x))
 
     def _build_inverted(self, x: Tensor, side: int) -> Tensor:
@@ -109,23 +116,23 @@ class MobileNetBlock:
         has_mid, hidden = "dw_mid.conv" in tensors, x
         if "dw_start.conv" in tensors:
             step = 1 if has_mid else stride
-            hidden = p.norm(p.convolve_channels(x, "dw_start.conv", side, step), "dw_start.bn")
+            hidden = p.convolve_channels(x, "dw_start.conv", "dw_start.bn", side, step)
             side = count_pixels(side, step)
         hidden = p.norm(p.multiply("pw_exp.conv", hidden), "pw_exp.bn", has_gelu=True)
         if has_mid:
-            hidden = p.convolve_channels(hidden, "dw_mid.conv", side, stride)
-            hidden = p.norm(hidden, "dw_mid.bn", has_gelu=True)
+            names = ("dw_mid.conv", "dw_mid.bn")
+            hidden = p.convolve_channels(hidden, *names, side, stride, has_gelu=True)
         return p.norm(p.multiply("pw_proj.conv", hidden), "pw_proj.bn", residual=self._skip(x))
 
     def _build_attention(self, x: Tensor, side: int) -> Tensor:
         p, tensors = self._p, self._block.tensors
-        normed = p.norm(x, "norm")
+        normed = p.norm(x, "norm", is_last=False)
         kv = {}
         for name in ("key", "value"):
             seen = normed
             if f"attn.{name}.down_conv" in tensors:
-                seen = p.convolve_channels(normed, f"attn.{name}.down_conv", side, 2)
-                seen = p.norm(seen, f"attn.{name}.norm")
+                names = (f"attn.{name}.down_conv", f"attn.{name}.norm")
+                seen = p.convolve_channels(normed, *names, side, _KV_STRIDE)
             kv[name] = p.multiply(f"attn.{name}.proj", seen)
         read = p.attend(p.multiply("attn.query.proj", normed), kv["key"], kv["value"])
         out = p.multiply("attn.output.proj", read)
@@ -137,7 +144,7 @@ class MobileNetBlock:
 
 def build_stem(pictures: Pictures, patches: Tensor) -> Tensor:
     """``[STEM_WIDTH, n * n]`` to ``[n_out, n * n]``."""
-    return pictures.norm(pictures.multiply("conv", patches), "bn", has_gelu=True)
+    return pictures.convolve(patches, "conv", "bn", math.isqrt(patches.ne[1]), 1)
 
 
 def build_fusion(pictures: Pictures, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from g3n_cli.config import KernelsName
 from g3n_cli.engine.api import Progress
 from g3n_cli.engine.encoders.api import IMAGE_TOKENS, Rows
 from g3n_cli.engine.encoders.blocks import Blocks, BlockSource
-from g3n_cli.engine.encoders.mmproj import Mmproj, check_text_width, open_mmproj
+from g3n_cli.engine.encoders.mmproj import check_text_width, open_mmproj
 from g3n_cli.engine.encoders.mobilenet import (
     N_NODES,
     MobileNetBlock,
@@ -30,7 +30,6 @@ from g3n_cli.engine.encoders.mobilenet import (
 )
 from g3n_cli.engine.encoders.pictures import Pictures
 from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock, VisionFile
-from g3n_cli.engine.gguf import TensorInfo
 from g3n_cli.engine.products import Products
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import InputError, ModelError
@@ -39,7 +38,7 @@ from g3n_cli.ggml.backend import CpuBackend
 from g3n_cli.ggml.graph import F32, Graph
 from g3n_cli.ggml.handles import read_tensor, write_tensor
 from g3n_cli.ggml.tensor import Tensor
-from g3n_cli.kernels.library import load_kernels
+from g3n_cli.kernels.library import Kernels, load_kernels
 
 _GRID = math.isqrt(IMAGE_TOKENS)
 """Soft tokens of a side."""
@@ -104,12 +103,13 @@ class ImageEncoder:
                 opened = stack.enter_context(file.mmproj.path.open("rb"))
             except OSError as error:
                 raise ModelError(f"cannot read {file.mmproj.path}: {error.strerror}") from error
+            own = load_kernels(kernels)
             self._blocks = Blocks(
                 opened,
-                _describe_all(file),
+                _describe_all(file, own),
                 n_slots=1,
                 n_threads=n_threads,
-                kernels=load_kernels(kernels),
+                kernels=own,
                 widens=True,
             )
             stack.callback(self._blocks.close)
@@ -138,26 +138,31 @@ class ImageEncoder:
         self, pixels: npt.NDArray[np.uint8], on_progress: Progress | None = None
     ) -> Rows:
         """What ``encode`` projects: ``[256, channels of the network]``."""
-        blocks, fused = self._file.blocks, self._file.fused
-        tell = on_progress or (lambda _done, _total: None)
-        n_parts = len(blocks) + 2
-        self._backend.abort.clear()
-        tell(0, n_parts)
-        x = self._run(0, build_stem, make_patches(pixels))
-        stages = []
-        for i, block in enumerate(blocks):
-            tell(i + 1, n_parts)
-            x = self._run(i + 1, partial(_build_block, block), x)
-            if i in fused:
-                stages.append(x)
-        tell(n_parts - 1, n_parts)
-        x = self._run(n_parts - 1, build_fusion, join_stages(*stages))
-        tell(n_parts, n_parts)
+        n_parts = len(self._file.blocks) + 2
+        if on_progress:
+            on_progress(0, n_parts)
+        for done, out in enumerate(self.run_parts(pixels), 1):
+            x = out
+            if on_progress:
+                on_progress(done, n_parts)
         if not np.isfinite(x).all():
             path = self._file.mmproj.path
             raise ModelError(f"{path}: the vision encoder's weights make no sense")
         features: Rows = _rms_norm(resample(x, _GRID)) * self._last_norm
         return features
+
+    def run_parts(self, pixels: npt.NDArray[np.uint8]) -> Iterator[Rows]:
+        """Outputs ``[pixels, channels]`` of the stem, the blocks, what joins the last stages."""
+        self._backend.abort.clear()
+        x = self._run(0, build_stem, make_patches(pixels))
+        yield x
+        stages = []
+        for i, block in enumerate(self._file.blocks):
+            x = self._run(i + 1, partial(_build_block, block), x)
+            if i in self._file.fused:
+                stages.append(x)
+            yield x
+        yield self._run(i + 2, build_fusion, join_stages(*stages))
 
     def embed_hard(self, row: int) -> Rows:
         """Embedding ``[n_embd]`` of a row of the table of those that are no pictures."""
@@ -194,7 +199,8 @@ class ImageEncoder:
         graph = Graph(N_NODES)
         try:
             tensors = self._blocks.get(part)
-            pictures = Pictures(graph, Products(graph, self._blocks, "f32"), tensors)
+            products = Products(graph, self._blocks, "f32")
+            pictures = Pictures(graph, products, tensors, self._blocks.kernels)
             x_in = graph.input("x", F32, *x.shape[::-1])
             built = build(pictures, x_in)
             graph.output(built)
@@ -221,18 +227,16 @@ def _build_block(block: VisionBlock, pictures: Pictures, x: Tensor) -> Tensor:
     return MobileNetBlock(pictures, block).build(x, math.isqrt(x.ne[1]))
 
 
-def _describe_all(file: VisionFile) -> list[BlockSource]:
+def _describe_all(file: VisionFile, kernels: Kernels | None) -> list[BlockSource]:
     """The stem, the blocks, what joins the last stages."""
     read = file.mmproj.read
-    stem = BlockSource({}, make_stem({name: read(info) for name, info in file.stem.items()}))
-    parts = (*(block.tensors for block in file.blocks), file.fusion)
-    return [stem, *(_describe(file.mmproj, tensors) for tensors in parts)]
-
-
-def _describe(mmproj: Mmproj, tensors: Mapping[str, TensorInfo]) -> BlockSource:
-    matrices = {name: info for name, info in tensors.items() if len(info.ne) == 2}
-    rest = {name: mmproj.read(info) for name, info in tensors.items() if name not in matrices}
-    return BlockSource(matrices, make_constants(rest))
+    stem = make_stem({name: read(info) for name, info in file.stem.items()}, kernels)
+    described = [BlockSource({}, stem)]
+    for tensors in (*(block.tensors for block in file.blocks), file.fusion):
+        matrices = {name: info for name, info in tensors.items() if len(info.ne) == 2}
+        rest = {name: read(info) for name, info in tensors.items() if name not in matrices}
+        described.append(BlockSource(matrices, make_constants(rest, kernels)))
+    return described
 
 
 def _rms_norm(x: Rows) -> Rows:
