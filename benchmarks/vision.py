@@ -81,7 +81,7 @@ def measure_apart(
             check=False,
         )
         if done.returncode:
-            sys.stderr.write(done.stderr)
+            sys.stderr.write(done.stderr[-3000:])
             raise SystemExit(f"error: {side} failed")
         measured: dict[str, Any] = json.loads(done.stdout)
         return measured, np.load(out)
