@@ -27,9 +27,11 @@ from g3n_cli.commands import (
     sessions,
     show,
     slice,
+    templates,
     transcribe,
 )
 from g3n_cli.commands.config_file import find_config_path, load_defaults
+from g3n_cli.commands.template_options import TemplateCommand
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.ui.terminal import Terminal
 
@@ -48,11 +50,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
     epilog=(
-        "Settings come from flags, then environment variables (G3N_MODEL, G3N_CTX, ...), then "
-        "the file config.toml in your configuration folder (or $G3N_CONFIG), then defaults."
+        "Settings come from flags, then the template of chat -t, then environment variables "
+        "(G3N_MODEL, G3N_CTX, ...), then the file config.toml in your configuration folder (or "
+        "$G3N_CONFIG), then defaults."
     ),
 )
-app.command(help=chat.HELP)(chat.chat)
+app.command(help=chat.HELP, cls=TemplateCommand)(chat.chat)
 app.command(help=transcribe.HELP)(transcribe.transcribe)
 app.command(help=pull.HELP)(pull.pull)
 app.command("list")(local_models.list_models)
@@ -67,6 +70,7 @@ app.command(help=convert.HELP)(convert.convert)
 app.command(help=quality.HELP)(quality.quality)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
+app.add_typer(templates.app, name="templates", no_args_is_help=False)
 app.add_typer(debug.app, name="debug", no_args_is_help=False)
 
 

@@ -134,6 +134,8 @@ class Conversation(ABC):
         last_stats: Figures of the last answer, or None.
         recorder: Told of all that is said.
         attempt: How often the last message was answered again.
+        n_wanted: How many answers of a message are wanted, all but the first by ``regenerate``.
+        is_again: Whether the answer takes the place of the last one.
     """
 
     engine: Engine | None
@@ -146,6 +148,14 @@ class Conversation(ABC):
         self.last_stats: GenerationStats | None = None
         self.recorder = Recorder()
         self.attempt = 0
+        self.n_wanted = 1
+        self.is_again = False
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the last answer; None if a server was not given one."""
+        seed = self.options.seed
+        return None if seed is None else (seed + self.attempt) % 2**32
 
     @property
     @abstractmethod
@@ -162,14 +172,21 @@ class Conversation(ABC):
         message: str | Question,
         on_progress: Progress | None = None,
         on_encode: OnEncode | None = None,
+        attempt: int = 0,
     ) -> Reply:
         """Answer a message. Pictures and sounds are encoded before this returns.
+
+        Args:
+            message: What is said.
+            on_progress: Told how far the prompt is read.
+            on_encode: Asked for what to tell the progress of encoding.
+            attempt: Draw the answer that would come if it was made again so often.
 
         Raises:
             InputError: the message alone does not fit the context, or has files that the model
                 cannot read.
         """
-        self.attempt = 0
+        self.attempt, self.is_again = attempt, False
         question = Question(message) if isinstance(message, str) else message
         return self._answer(self.turns, question, on_progress, on_encode)
 
@@ -183,7 +200,7 @@ class Conversation(ABC):
         """
         if not self.turns:
             raise UsageError("nothing was said yet")
-        self.attempt += 1
+        self.attempt, self.is_again = self.attempt + 1, True
         return self._answer(self.turns[:-1], self.turns[-1].question, on_progress, on_encode)
 
     def undo(self) -> Question:
@@ -261,7 +278,7 @@ class Reply:
     def __iter__(self) -> Generator[str]:
         """Pieces of the answer."""
         conversation = self._conversation
-        conversation.recorder.begin(self._question.text, replaces=conversation.attempt > 0)
+        conversation.recorder.begin(self._question.text, replaces=conversation.is_again)
         turn = None
         try:
             for piece in self._receive():

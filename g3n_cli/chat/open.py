@@ -24,6 +24,7 @@ def open_session(  # noqa: PLR0913  one conversation has these inputs
     system: str = "",
     stop: Sequence[str] = (),
     grammar: str | None = None,
+    prefix: str = "",
     pads_audio: bool = True,
     keeps_encoder: bool = False,
 ) -> Iterator[Session]:
@@ -37,6 +38,7 @@ def open_session(  # noqa: PLR0913  one conversation has these inputs
         system: What the model is told before the conversation, or "".
         stop: Texts that end an answer.
         grammar: GBNF that answers follow, or None.
+        prefix: What each answer begins with, or "".
         pads_audio: Fill each sound up as transformers does.
         keeps_encoder: Leave an encoder open for the next medium instead of giving it back.
 
@@ -50,4 +52,4 @@ def open_session(  # noqa: PLR0913  one conversation has these inputs
             MediaStore(engine.info, projector.open, pads_audio=pads_audio, keeps_open=keeps_encoder)
         ) as store,
     ):
-        yield Session(engine, options, system, stop, grammar, store, spec.template)
+        yield Session(engine, options, system, stop, grammar, store, spec.template, prefix)

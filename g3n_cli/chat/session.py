@@ -9,6 +9,7 @@ from dataclasses import replace
 from g3n_cli.chat.conversation import Conversation, Question, Reply, Turn
 from g3n_cli.chat.media import Layout, MediaStore, OnEncode
 from g3n_cli.chat.options import AnswerOptions
+from g3n_cli.chat.prefix import PrefixedAnswer
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
 from g3n_cli.engine.encoders.open import Projector
@@ -32,6 +33,7 @@ class Session(Conversation):
         grammar: GBNF that answers follow, or None.
         media: Encodes pictures and sounds; without it they are refused. The caller closes it.
         template: Jinja source to use instead of the model's own, or None.
+        prefix: What each answer begins with, or "".
     """
 
     engine: Engine
@@ -46,11 +48,14 @@ class Session(Conversation):
         grammar: str | None = None,
         media: MediaStore | None = None,
         template: str | None = None,
+        prefix: str = "",
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
         self._grammar = grammar
+        self._prefix = prefix
+        self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
         info = engine.info if template is None else replace(engine.info, chat_template=template)
         self._template = ChatTemplate(info, engine.tokenizer)
@@ -102,13 +107,16 @@ class Session(Conversation):
             stop=self._stop,
             on_progress=on_progress,
             started=started,
+            keeps_prompt=self.n_wanted > 1 and not self.is_again,
         )
         return Reply(
             self,
             question,
             list(turns[n_dropped:]),
             n_dropped,
-            generation,
+            PrefixedAnswer(self._prefix, self._prefix_ids, generation)
+            if self._prefix
+            else generation,
             sampler.close,
             encode_s if question.media else None,
         )
@@ -161,4 +169,13 @@ class Session(Conversation):
             messages.append(Message("assistant", turn.text, turn.ids or None))
         if question is not None:
             messages.append(Message("user", question.text, None, question.parts))
-        return self._template.lay_out(messages)
+        layout = self._template.lay_out(messages)
+        if question is not None and self._prefix_ids:
+            layout = self._begin_answer(layout)
+        return layout
+
+    def _begin_answer(self, layout: Layout) -> Layout:
+        """The layout with the answer's given beginning behind it."""
+        *before, markup = layout
+        assert isinstance(markup, tuple)
+        return [*before, markup + self._prefix_ids]

@@ -98,6 +98,35 @@ StopOption: TypeAlias = Annotated[
         help="End the answer before this text; may be given several times.",
     ),
 ]
+PrefixOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--prefix",
+        metavar="TEXT",
+        show_default=False,
+        help="Let each answer begin with this text, best without a space at its end.",
+    ),
+]
+NumOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--num",
+        metavar="N",
+        min=1,
+        help="Give N answers, drawn with N seeds that follow each other. The last one is saved.",
+    ),
+]
+ExtractOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--extract/--no-extract",
+        "-x",
+        help="Print only the first fenced block of the answer, or all of it if there is none.",
+    ),
+]
+ExtractLastOption: TypeAlias = Annotated[
+    bool, typer.Option("--extract-last", help="Print only the last one instead.")
+]
 JsonOption: TypeAlias = Annotated[
     bool,
     typer.Option(

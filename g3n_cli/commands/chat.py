@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from g3n_cli.commands.answer_options import (
+    ExtractLastOption,
+    ExtractOption,
     JsonOption,
     MaxTokensOption,
     MinPOption,
+    NumOption,
+    PrefixOption,
     RepeatPenaltyOption,
     SeedOption,
     StatsOption,
@@ -24,7 +28,7 @@ from g3n_cli.commands.answer_options import (
     TopKOption,
     TopPOption,
 )
-from g3n_cli.commands.asking import ask, is_at_terminal
+from g3n_cli.commands.asking import Wording, ask, is_at_terminal
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.media_options import (
     AudioPadOption,
@@ -41,7 +45,7 @@ from g3n_cli.commands.media_options import (
     count_most_frames,
     find_encoders,
 )
-from g3n_cli.commands.model_defaults import apply_defaults, recommended
+from g3n_cli.commands.model_defaults import apply_defaults
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -66,6 +70,7 @@ from g3n_cli.commands.remote import (
     refuse_engine_flags,
 )
 from g3n_cli.commands.saving import GoOnOption, NoSaveOption, Saving, SessionOption
+from g3n_cli.commands.template_options import AppendOption, ParamOption, TemplateOption
 from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
@@ -73,6 +78,7 @@ if TYPE_CHECKING:
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.conversation import Conversation, Question
     from g3n_cli.media.options import MediaOptions
+    from g3n_cli.ui.oneshot import Form
     from g3n_cli.ui.terminal import Terminal
 
 
@@ -89,6 +95,7 @@ blank line between:
   git diff | g3n chat "Write a commit message"
   g3n chat --json -n 50 "Say hello" | jq .decode_tps
   g3n chat -f photo.jpg "What is this?"
+  git diff --staged | g3n chat -t commit
 
 Ctrl+C stops the answer and keeps what was said.
 """
@@ -107,6 +114,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     ] = None,
     model: ModelOption = None,
     file: FileOption = None,
+    template: TemplateOption = None,
+    param: ParamOption = None,  # noqa: ARG001  TemplateCommand has read it
+    append: AppendOption = "",
     device: DeviceOption = CPU,
     gpu_layers: GpuLayersOption = EngineSettings.gpu_layers,
     max_tokens: MaxTokensOption = None,
@@ -119,6 +129,10 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     seed: SeedOption = None,
     stop: StopOption = None,
     grammar: GrammarOption = None,
+    prefix: PrefixOption = "",
+    num: NumOption = 1,
+    extract: ExtractOption = False,
+    extract_last: ExtractLastOption = False,
     go_on: GoOnOption = False,
     session: SessionOption = None,
     no_save: NoSaveOption = False,
@@ -179,6 +193,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.options import AnswerOptions, ServerOptions
     from g3n_cli.media.options import MediaOptions
+    from g3n_cli.ui.oneshot import Form
     from g3n_cli.ui.terminal import Terminal
 
     flags = {
@@ -191,6 +206,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     }
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     for_server = ServerOptions(seed, **given)  # what makes no sense is told before any work
+    check_num(num, for_server.temp)
     check_stop(stop or ())
     saving = Saving(go_on, session, no_save)
 
@@ -205,11 +221,13 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     )
 
     terminal = Terminal.of_process()
-    is_conversation = prompt is None and not json and is_at_terminal(terminal)
+    wording = Wording(prompt, template, append)
+    form = Form(json, stats, "last" if extract_last else "first" if extract else None, num)
+    is_conversation = wording.is_empty and form.may_talk and is_at_terminal(terminal)
     if is_address(device):
         refuse_engine_flags(context)
         media = replace(media, image_size=None)
-        question = ask(prompt, file or [], media, terminal, is_open=is_conversation)
+        question = ask(wording, file or [], media, terminal, is_open=is_conversation)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
         with saving.record(remote, terminal):
             talk(
@@ -217,14 +235,13 @@ def chat(  # noqa: PLR0913  one parameter for each flag
                 question,
                 terminal,
                 media,
-                as_json=json,
-                show_stats=stats,
+                form=form,
                 preview=preview,
             )
         return
 
     check_min_tps(min_tps, size)
-    question = ask(prompt, file or [], media, terminal, is_open=is_conversation, record=record)
+    question = ask(wording, file or [], media, terminal, is_open=is_conversation, record=record)
     rules = None if grammar is None else read_text(grammar)
 
     from g3n_cli.chat.autosize import AutoSize
@@ -234,8 +251,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
     options = AnswerOptions(
-        secrets.randbits(32) if seed is None else seed, **{**recommended(spec), **given}
+        secrets.randbits(32) if seed is None else seed, **{**spec.sampling.given, **given}
     )
+    check_num(num, options.temp)
     projector = find_encoders(
         spec, mmproj, settings.n_threads, (part.kind for part in question.media)
     )
@@ -247,6 +265,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         system=system,
         stop=stop or (),
         grammar=rules,
+        prefix=prefix,
         pads_audio=audio_pad != "none",
     )
     with ExitStack() as stack:
@@ -266,8 +285,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
             auto,
             load_s,
             notice=spec.notice,
-            as_json=json,
-            show_stats=stats,
+            form=form,
             preview=preview,
         )
 
@@ -280,6 +298,16 @@ def check_stop(stop: Sequence[str]) -> None:
     """
     if "" in stop:
         raise UsageError("--stop must not be empty")
+
+
+def check_num(num: int, temp: float | None) -> None:
+    """Refuse several answers that would all be the same.
+
+    Raises:
+        UsageError: they would.
+    """
+    if num > 1 and temp == 0:
+        raise UsageError("--num: at temperature 0 all answers are the same", "raise --temp")
 
 
 def check_min_tps(min_tps: float | None, size: str) -> None:
@@ -301,8 +329,7 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     load_s: float | None = None,
     *,
     notice: str = "",
-    as_json: bool,
-    show_stats: bool,
+    form: Form,
     preview: bool,
 ) -> None:
     """Answer one question, or without its text talk until the person leaves."""
@@ -312,14 +339,9 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     if not question.text:
         from g3n_cli.ui.repl import Repl
 
-        Repl(conversation, terminal, auto, notice, files, show_stats=show_stats).run()
+        Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
         return
-    from g3n_cli.ui import oneshot
+    from g3n_cli.ui.oneshot import answer
 
     files.show_all()
-    if as_json:
-        oneshot.answer_as_json(conversation, question, terminal, load_s)
-        return
-    oneshot.answer_as_text(conversation, question, terminal)
-    if show_stats:
-        oneshot.note_stats(conversation, terminal)
+    answer(conversation, question, terminal, form, load_s)

@@ -36,6 +36,13 @@ def complete_size(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
+def complete_template(incomplete: str) -> list[str]:
+    """Names of templates; paths are left to the shell."""
+    from g3n_cli.registry.prompts import list_files
+
+    return [name for name in list_files() if name.startswith(incomplete)]
+
+
 def complete_device(incomplete: str) -> list[str]:
     """Devices that models run on, and where an address begins."""
     return [name for name in ("cpu", "http://") if name.startswith(incomplete)]

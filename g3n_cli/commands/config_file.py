@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from typer.models import OptionInfo
 
 from g3n_cli.errors import UsageError
+from g3n_cli.registry.prompts import PromptTemplate
 
 Defaults = dict[str, dict[str, object]]
 
@@ -100,7 +101,7 @@ def _is_of_kind(value: object, kind: Any) -> bool:  # noqa: ANN401
         return isinstance(value, list) and all(_is_of_kind(v, item) for v in value)
     if isinstance(value, bool):  # Python's bool is an int, TOML's is not
         return kind is bool
-    accepted = {float: (int, float), Path: (str,)}.get(kind, (kind,))
+    accepted = {float: (int, float), Path: (str,), PromptTemplate: (str,)}.get(kind, (kind,))
     return isinstance(value, accepted)
 
 

@@ -26,6 +26,7 @@ class Generation(Iterator[str]):
         stop: The answer ends before the first of these texts.
         on_progress: Told how far the prefill is.
         started: ``time.perf_counter`` when the wait for the answer began; None for now.
+        keeps_prompt: Let the engine come back to the prompt's end however long the answer is.
 
     Attributes:
         ids: Tokens of the answer, without the one that ended it.
@@ -41,6 +42,8 @@ class Generation(Iterator[str]):
         stop: Sequence[str] = (),
         on_progress: Progress | None = None,
         started: float | None = None,
+        *,
+        keeps_prompt: bool = False,
     ) -> None:
         self.ids: list[int] = []
         self.text = ""
@@ -50,6 +53,7 @@ class Generation(Iterator[str]):
         self._max_tokens = max_tokens
         self._stop = _StopFilter(stop)
         self._on_progress = on_progress
+        self._keeps_prompt = keeps_prompt
         self._started = time.perf_counter() if started is None else started
         self._reused = 0
         self._prefill_s: float | None = None
@@ -115,7 +119,13 @@ class Generation(Iterator[str]):
 
     def _prefill(self) -> Logits:
         start = time.perf_counter()
-        logits = self._engine.prefill(self._prompt, self._note_progress)
+        if self._keeps_prompt and len(self._prompt) > 1:
+            # An engine can come back to where a prefill has begun: to the prompt's last position.
+            self._engine.prefill(self._prompt.slice(0, len(self._prompt) - 1), self._note_progress)
+            self._reused -= 1  # counted from the whole prompt's length
+            logits = self._engine.prefill(self._prompt)
+        else:
+            logits = self._engine.prefill(self._prompt, self._note_progress)
         self._prefill_s = time.perf_counter() - start
         return logits
 

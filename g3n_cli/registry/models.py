@@ -12,17 +12,19 @@ from pathlib import Path
 from g3n_cli.config import NamedSize
 from g3n_cli.errors import ModelError
 from g3n_cli.registry import places
-from g3n_cli.registry.places import Held
-from g3n_cli.registry.table import (
-    HUB_PREFIX,
+from g3n_cli.registry.defaults import (
     NO_DEFAULTS,
     NO_SAMPLING,
     EngineDefaults,
+    SamplingDefaults,
+)
+from g3n_cli.registry.places import Held
+from g3n_cli.registry.table import (
+    HUB_PREFIX,
     Entry,
     HubFile,
     LocalFile,
     PackagedFile,
-    SamplingDefaults,
     parse_hub_ref,
     read_table,
 )

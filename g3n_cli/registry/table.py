@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
 
 from g3n_cli.config import KvType, NamedSize, PleMode, parse_widths
 from g3n_cli.errors import UsageError
+from g3n_cli.registry.defaults import (
+    NO_DEFAULTS,
+    NO_SAMPLING,
+    EngineDefaults,
+    SamplingDefaults,
+)
+from g3n_cli.registry.reader import TableReader, read_toml
 
 SIZES = "size"
 HUB_PREFIX = "hf:"
@@ -21,29 +25,6 @@ _FILE = re.compile(r"(?:[\w][\w. +-]*/)*[\w][\w. +-]*\.gguf", re.ASCII)
 _PACKAGE = re.compile(r"[a-zA-Z_]\w*", re.ASCII)
 _REVISION = re.compile(r"[\w][\w./-]*", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class SamplingDefaults:
-    """How a model's authors recommend to sample; None where they don't say."""
-
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-
-
-@dataclass(frozen=True)
-class EngineDefaults:
-    """Settings that a model is run with where no flag, variable or ``config.toml`` says other."""
-
-    ctx: int | None = None
-    kv: KvType | None = None
-    ple: PleMode | None = None
-    size: str | None = None
-
-
-NO_SAMPLING, NO_DEFAULTS = SamplingDefaults(), EngineDefaults()
 
 
 @dataclass(frozen=True)
@@ -186,12 +167,7 @@ def parse_table(path: Path) -> Table:
     Raises:
         UsageError: names the file and the key.
     """
-    try:
-        tables = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+    tables = read_toml(path)
     sizes = tables.pop(SIZES, [])
     if not isinstance(sizes, list):
         raise UsageError(f"{path}: sizes stand in tables that begin with [[{SIZES}]]")
@@ -215,71 +191,8 @@ def _check_names(table: Table, path: Path) -> None:
                 raise UsageError(f"{path}: {name!r} names both {owners[name]} and {entry.name}")
 
 
-class _Reader:
-    """Takes the keys of one table out of it, each with its type, and refuses what is left."""
-
-    def __init__(self, path: Path, name: str, table: object) -> None:
-        self.path, self.name = path, name
-        if not isinstance(table, Mapping):
-            raise UsageError(f"{path}: {name!r} stands outside of a table such as [my-model]")
-        self.table: dict[str, Any] = dict(table)
-
-    def wrong(self, key: str, fault: str) -> UsageError:
-        return UsageError(f"{self.path}: [{self.name}] {key}: {fault}")
-
-    def take(self, key: str, kind: type, what: str) -> Any:  # noqa: ANN401  a value of ``kind``
-        value = self.table.pop(key, None)
-        if value is None:
-            return None
-        accepted = (int, float) if kind is float else (kind,)
-        if type(value) not in accepted:  # Python's bool is an int, TOML's is not
-            raise self.wrong(key, f"must be {what}, not {value!r}")
-        return value
-
-    def text(self, key: str) -> str | None:
-        value: str | None = self.take(key, str, "a text")
-        if value is not None and "\0" in value:
-            raise self.wrong(key, "holds a NUL")
-        return value
-
-    def number(self, key: str) -> int | None:
-        value: int | None = self.take(key, int, "a whole number")
-        if value is not None and value < 1:
-            raise self.wrong(key, f"must be at least 1, not {value}")
-        return value
-
-    def need(self, key: str) -> str:
-        value = self.text(key)
-        if not value:
-            raise self.wrong(key, "is missing")
-        return value
-
-    def matching(self, key: str, pattern: re.Pattern[str], what: str) -> str:
-        value = self.need(key)
-        if not pattern.fullmatch(value):
-            raise self.wrong(key, f"must be {what}, not {value!r}")
-        return value
-
-    def choice(self, key: str, kind: Any) -> Any:  # noqa: ANN401  a Literal and its value
-        value = self.text(key)
-        if value is not None and value not in get_args(kind):
-            raise self.wrong(key, f"must be one of {', '.join(get_args(kind))}, not {value!r}")
-        return value
-
-    def words(self, key: str) -> tuple[str, ...]:
-        values = self.take(key, list, "a list of texts") or []
-        if not all(isinstance(value, str) and value for value in values):
-            raise self.wrong(key, "must be a list of texts")
-        return tuple(values)
-
-    def inner(self, key: str) -> _Reader:
-        return _Reader(self.path, f"{self.name}.{key}", self.table.pop(key, {}))
-
-    def end(self) -> None:
-        if self.table:
-            raise self.wrong(next(iter(self.table)), "means nothing here")
-
-    # -------------------------------------------------------------------------------------- tables
+class _Reader(TableReader):
+    """Reads the tables of a ``models.toml``."""
 
     def read_entry(self) -> Entry:
         aliases = self.words("aliases")

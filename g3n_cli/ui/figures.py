@@ -39,10 +39,22 @@ def _format_rate(tps: float | None) -> str:
     return "" if tps is None else f" at {tps:.1f}/s"
 
 
-def format_json(conversation: Conversation, reply: Reply, load_s: float | None) -> str:
-    """One answer as a JSON object on one line; what has no meaning or is not known is null."""
+def format_json(
+    conversation: Conversation, reply: Reply, load_s: float | None, extracted: str | None = None
+) -> str:
+    """One answer as a JSON object on one line, with the block that was wanted of it, or None."""
+    answer = describe_answer(conversation, reply, load_s)
+    if extracted is not None:
+        answer["extracted"] = extracted
+    return escape_json(json.dumps(answer, ensure_ascii=False))
+
+
+def describe_answer(
+    conversation: Conversation, reply: Reply, load_s: float | None
+) -> dict[str, object]:
+    """One answer with its figures; what has no meaning or is not known is None."""
     stats, engine = reply.stats, conversation.engine
-    answer = {
+    return {
         "text": reply.text,
         "model": conversation.name,
         "prompt_tokens": stats.prompt_tokens,
@@ -56,10 +68,9 @@ def format_json(conversation: Conversation, reply: Reply, load_s: float | None) 
         "decode_tps": stats.decode_tps,
         "peak_rss_bytes": None if engine is None else read_peak_rss_bytes(),
         "stop_reason": stats.stop_reason,
-        "seed": conversation.options.seed,
+        "seed": conversation.seed,
         "size": None if engine is None else engine.info.size,
     }
-    return escape_json(json.dumps(answer, ensure_ascii=False))
 
 
 def format_context(conversation: Conversation) -> str:

@@ -171,7 +171,7 @@ def test_agreement_looks_at_every_figure(tiny, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode in (0, 1), done.stderr.decode()  # whether they agree is no test's matter
     checks = json.loads(out.read_text())["checks"]
-    assert len(checks) == 6
+    assert len(checks) == 8
     assert all(len(check["pairs"]) == 1 for check in checks.values())
     # Differences of wall times this short may have either sign; sizes and counters may not.
     sized = [check for name, check in checks.items() if "bytes" in name or "llama.cpp" in name]

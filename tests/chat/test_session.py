@@ -1,11 +1,15 @@
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.session import Session
+from g3n_cli.config import EngineSettings
+from g3n_cli.engine.open import open_engine
 from g3n_cli.errors import InputError, UsageError
 from tests.fakes import make_engine, show_ids
+from tests.model_files import SMALL8
 
 GREEDY = AnswerOptions(seed=1, temp=0)
 
@@ -163,3 +167,19 @@ def test_a_prompt_that_is_too_long_is_told_what_helps(n_ctx_train, hint):
     with pytest.raises(InputError, match="the context holds 64") as error:
         Session(engine, GREEDY).reply("word " * 100)
     assert hint in error.value.hint
+
+
+def test_of_several_answers_the_prompt_is_read_once_however_long_they_are():
+    """They are longer than a ring that holds a window of 24 and a batch."""
+    settings = EngineSettings(n_ctx=256, n_batch=8)
+    with closing(open_engine(SMALL8, "small8", settings)) as engine:
+        session = Session(engine, AnswerOptions(seed=1, max_tokens=100))
+        session.n_wanted = 3
+        list(session.reply("one two three four five six seven eight nine ten"))
+        stats = [session.last_stats]
+        for _ in range(2):
+            list(session.regenerate())
+            stats.append(session.last_stats)
+    n = stats[0].prompt_tokens
+    assert [each.reused_tokens for each in stats] == [0, n - 1, n - 1]
+    assert min(each.output_tokens for each in stats) > 24 + 8 + 3

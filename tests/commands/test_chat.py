@@ -1,6 +1,6 @@
 import pytest
 
-from g3n_cli.commands.asking import read_prompt
+from g3n_cli.commands.asking import Wording, read_question
 from g3n_cli.errors import InputError, UsageError
 from g3n_cli.ui.terminal import Terminal
 from tests.fakes import Pipe, Screen, make_terminal
@@ -22,7 +22,7 @@ from tests.fakes import Pipe, Screen, make_terminal
     ],
 )
 def test_prompt_is_argument_and_input(argument, stdin, prompt):
-    assert read_prompt(argument, make_terminal(stdin=stdin)) == prompt
+    assert read_question(Wording(argument), make_terminal(stdin=stdin)) == prompt
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,21 @@ def test_prompt_is_argument_and_input(argument, stdin, prompt):
 )
 def test_no_prompt_is_a_usage_error(argument, stdin):
     with pytest.raises(UsageError, match="no prompt"):
-        read_prompt(argument, make_terminal(stdin=stdin))
+        read_question(Wording(argument), make_terminal(stdin=stdin))
 
 
 @pytest.mark.parametrize("stdin", [b"\x7fELF\0\0", b"\xff\xfe", b"caf\xe9"])
 def test_input_that_is_not_text_is_refused(stdin):
     with pytest.raises(InputError):
-        read_prompt("ask", make_terminal(stdin=stdin))
+        read_question(Wording("ask"), make_terminal(stdin=stdin))
 
 
 def test_a_person_whose_answer_goes_to_a_file_is_asked_to_type():
     terminal = Terminal(Screen("typed\n"), Pipe(), Screen())
-    assert read_prompt(None, terminal) == "typed"
+    assert read_question(Wording(None), terminal) == "typed"
     assert "Ctrl+D" in terminal.stderr.getvalue()
 
 
 def test_a_terminal_is_not_read_where_a_prompt_is_given():
     terminal = Terminal(Screen("typed\n"), Pipe(), Screen())
-    assert read_prompt("ask", terminal) == "ask"
+    assert read_question(Wording("ask"), terminal) == "ask"

@@ -6,8 +6,9 @@ import pytest
 
 from g3n_cli.errors import ModelError
 from g3n_cli.registry import table
+from g3n_cli.registry.defaults import SamplingDefaults
 from g3n_cli.registry.models import read_sizes, resolve
-from g3n_cli.registry.table import SamplingDefaults, read_table
+from g3n_cli.registry.table import read_table
 
 KNOWN = ", ".join(sorted(read_table().entries))
 

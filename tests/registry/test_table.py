@@ -1,9 +1,9 @@
 import pytest
 
 from g3n_cli.errors import UsageError
+from g3n_cli.registry.defaults import EngineDefaults
 from g3n_cli.registry.models import resolve
 from g3n_cli.registry.table import (
-    EngineDefaults,
     HubFile,
     find_user_models,
     parse_hub_ref,
