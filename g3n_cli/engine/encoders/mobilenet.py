@@ -12,52 +12,37 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from g3n_cli.engine.encoders.pictures import (
-    Pictures,
-    arrange_taps,
-    count_padding,
-    count_pixels,
-)
+from g3n_cli.engine.encoders.pictures import Pictures, arrange_taps, count_pixels
 from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import Kernels
 
 N_NODES = 256
 
-STEM_WIDTH = 32
-"""Values that the stem sees of a pixel of its output: 27 colours, 1, and zeros."""
-
-_STEM_KERNEL, _STEM_STRIDE = 3, 2
+_STEM_STRIDE = 2
 _KV_STRIDE = 2
 
 Values = npt.NDArray[np.float32]
 
 
-def make_patches(pixels: npt.NDArray[np.uint8]) -> Values:
-    """What the stem multiplies: ``[side, side, 3]`` RGB to ``[n * n, STEM_WIDTH]``."""
-    side = len(pixels)
-    n = count_pixels(side, _STEM_STRIDE)
-    before, after = count_padding(side, _STEM_KERNEL, _STEM_STRIDE)
-    padded = np.pad(pixels, ((before, after), (before, after), (0, 0)))
-    patches = np.zeros((n, n, STEM_WIDTH), np.float32)
-    end = _STEM_STRIDE * (n - 1) + 1
-    for row in range(_STEM_KERNEL):
-        for column in range(_STEM_KERNEL):
-            first = N_COLOURS * (_STEM_KERNEL * row + column)
-            seen = padded[row : row + end : _STEM_STRIDE, column : column + end : _STEM_STRIDE]
-            np.divide(seen, np.float32(255), out=patches[:, :, first : first + N_COLOURS])
-    patches[:, :, N_COLOURS * _STEM_KERNEL**2] = 1
-    return patches.reshape(n * n, STEM_WIDTH)
+def make_input(pixels: npt.NDArray[np.uint8]) -> Values:
+    """What the stem sees of ``[side, side, 3]`` RGB: ``[side * side, 4]``, the last of them 1."""
+    seen = np.ones((pixels.shape[0] * pixels.shape[1], N_COLOURS + 1), np.float32)
+    np.divide(pixels.reshape(-1, N_COLOURS), np.float32(255), out=seen[:, :N_COLOURS])
+    return seen
 
 
 def make_stem(tensors: Mapping[str, Values], kernels: Kernels | None) -> dict[str, Values]:
-    """Weights of the stem's graph from those of the file; see ``make_constants``."""
+    """Weights of the stem's graph from those of the file; see ``make_constants``.
+
+    The bias is what the middle of the kernel makes of the channel of ones: it never lies beyond
+    the picture.
+    """
     conv = tensors["conv"]
-    matrix = np.zeros((len(conv), STEM_WIDTH), np.float32)
-    n_seen = conv[0].size
-    matrix[:, :n_seen] = conv.transpose(0, 2, 3, 1).reshape(len(conv), n_seen)
-    matrix[:, n_seen] = tensors["bias"]
-    return {"conv": arrange_taps(matrix[None], kernels), "bn": tensors["bn"]}
+    n_out, _, height, width = conv.shape
+    bias = np.zeros((n_out, 1, height, width), np.float32)
+    bias[:, 0, height // 2, width // 2] = tensors["bias"]
+    return make_constants({"conv": np.concatenate([conv, bias], 1), "bn": tensors["bn"]}, kernels)
 
 
 def make_constants(tensors: Mapping[str, Values], kernels: Kernels | None) -> dict[str, Values]:
@@ -142,9 +127,9 @@ class MobileNetBlock:
         return x if self._block.has_skip else None
 
 
-def build_stem(pictures: Pictures, patches: Tensor) -> Tensor:
-    """``[STEM_WIDTH, n * n]`` to ``[n_out, n * n]``."""
-    return pictures.convolve(patches, "conv", "bn", math.isqrt(patches.ne[1]), 1)
+def build_stem(pictures: Pictures, x: Tensor) -> Tensor:
+    """``[4, side * side]`` of ``make_input`` to ``[n_out, n * n]``."""
+    return pictures.convolve(x, "conv", "bn", math.isqrt(x.ne[1]), _STEM_STRIDE)
 
 
 def build_fusion(pictures: Pictures, x: Tensor) -> Tensor:

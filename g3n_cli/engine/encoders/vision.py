@@ -24,7 +24,7 @@ from g3n_cli.engine.encoders.mobilenet import (
     build_stem,
     join_stages,
     make_constants,
-    make_patches,
+    make_input,
     make_stem,
     resample,
 )
@@ -154,7 +154,7 @@ class ImageEncoder:
     def run_parts(self, pixels: npt.NDArray[np.uint8]) -> Iterator[Rows]:
         """Outputs ``[pixels, channels]`` of the stem, the blocks, what joins the last stages."""
         self._backend.abort.clear()
-        x = self._run(0, build_stem, make_patches(pixels))
+        x = self._run(0, build_stem, make_input(pixels))
         yield x
         stages = []
         for i, block in enumerate(self._file.blocks):

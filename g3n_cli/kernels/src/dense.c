@@ -143,11 +143,16 @@ struct convolution {
     int64_t side, n, kernel, stride, before;
 };
 
-// The pixel that place `tap` of the kernel meets at pixel `to` of the result; -1 beyond the picture.
-static int64_t find_pixel(const struct convolution *o, int64_t to, int64_t tap) {
-    const int64_t y = to / o->n * o->stride + tap / o->kernel - o->before;
-    const int64_t x = to % o->n * o->stride + tap % o->kernel - o->before;
-    return y >= 0 && y < o->side && x >= 0 && x < o->side ? y * o->side + x : -1;
+// For n pixels of the result, from `first` on: where the channels of the pixel that place (ky, kx) of the kernel meets begin;
+// zeros beyond the picture.
+static void find_pixels(const struct convolution *o, const struct tensor *x, const float *zeros, int64_t first, int64_t n,
+                        int64_t ky, int64_t kx, const float **row) {
+    int64_t y = first / o->n * o->stride + ky - o->before, column = first % o->n;
+    for (int64_t t = 0; t < n; t++) {
+        const int64_t at = column * o->stride + kx - o->before;
+        row[t] = y >= 0 && y < o->side && at >= 0 && at < o->side ? row_of(x, y * o->side + at) : zeros;
+        if (++column == o->n) column = 0, y += o->stride;
+    }
 }
 
 // Node: dst float32 [n_out, n * n]; src[0] a picture float32 [n_in, side * side], src[1] weights float32
@@ -159,9 +164,9 @@ API void g3n_convolve(struct tensor *dst, int ith, int nth, void *userdata) {
     const float *row[MOST_TOKENS];
     struct node *node = userdata;
     const struct tensor *x = dst->src[0], *weights = dst->src[1];
-    const int64_t n_in = x->ne[0], n_taps = weights->ne[1] / n_in, n_pixels = dst->ne[1];
+    const int64_t n_in = x->ne[0], n_pixels = dst->ne[1];
     struct convolution o = {(int64_t)node->params[0], 0, 1, (int64_t)node->params[1], 0};
-    while (o.kernel * o.kernel < n_taps) o.kernel++;
+    while (o.kernel * o.kernel * n_in < weights->ne[1]) o.kernel++;
     o.n = (o.side + o.stride - 1) / o.stride;
     const int64_t padding = (o.n - 1) * o.stride + o.kernel - o.side;
     o.before = padding > 0 ? padding / 2 : 0;
@@ -171,15 +176,14 @@ API void g3n_convolve(struct tensor *dst, int ith, int nth, void *userdata) {
         const int64_t n = n_pixels - first < MOST_TOKENS ? n_pixels - first : MOST_TOKENS;
         const float(*w)[GROUP] = (const float(*)[GROUP])((const char *)weights->data + group * weights->nb[2]);
         memset(c, 0, (size_t)n * sizeof *c);
-        for (int64_t tap = 0; tap < n_taps; tap++)
+        for (int64_t tap = 0; tap < o.kernel * o.kernel; tap++, w += n_in) {
+            find_pixels(&o, x, zeros, first, n, tap / o.kernel, tap % o.kernel, row);
             for (int64_t at = 0; at < n_in; at += DEPTH) {
                 const int depth = (int)(n_in - at < DEPTH ? n_in - at : DEPTH);
-                for (int64_t t = 0; t < n; t++) {
-                    const int64_t pixel = find_pixel(&o, first + t, tap);
-                    row[t] = pixel < 0 ? zeros : row_of(x, pixel) + at;
-                }
-                multiply_all(w + tap * n_in + at, depth, row, n, c);
+                multiply_all(w + at, depth, row, n, c);
+                for (int64_t t = 0; t < n; t++) row[t] += row[t] == zeros ? 0 : depth;
             }
+        }
         for (int64_t t = 0; t < n; t++)
             memcpy((char *)dst->data + (first + t) * dst->nb[1] + group * GROUP * 4, c[t], sizeof c[t]);
     }
