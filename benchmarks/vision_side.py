@@ -76,12 +76,10 @@ def open_libmtmd(mmproj: Path, n_threads: int) -> Encode:
         bitmaps = (ctypes.c_void_p * 1)(bitmap)
         if mtmd_cpp.mtmd_tokenize(context, chunks, ctypes.byref(text), bitmaps, 1):
             raise SystemExit("error: libmtmd refuses the picture")
-        found = [
-            mtmd_cpp.mtmd_input_chunks_get(chunks, i)
-            for i in range(mtmd_cpp.mtmd_input_chunks_size(chunks))
-        ]
-        is_image = mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_IMAGE.__eq__
-        (chunk,) = [c for c in found if is_image(mtmd_cpp.mtmd_input_chunk_get_type(c))]
+        n_chunks = mtmd_cpp.mtmd_input_chunks_size(chunks)
+        found = [mtmd_cpp.mtmd_input_chunks_get(chunks, i) for i in range(n_chunks)]
+        kind = mtmd_cpp.MTMD_INPUT_CHUNK_TYPE_IMAGE
+        (chunk,) = [c for c in found if mtmd_cpp.mtmd_input_chunk_get_type(c) == kind]
         if mtmd_cpp.mtmd_encode_chunk(context, chunk):
             raise SystemExit("error: libmtmd cannot encode the picture")
         n_tokens = mtmd_cpp.mtmd_input_chunk_get_n_tokens(chunk)
