@@ -49,7 +49,7 @@ def run_case(case: Case, environment: Mapping[str, str] | None = None) -> dict[s
     Raises:
         SystemExit: The process failed; its messages have been shown.
     """
-    _warm(Path(case.model))
+    warm(Path(case.model))
     command = [sys.executable, "-m", "benchmarks.worker", case.to_json()]
     run = subprocess.run(
         command,
@@ -130,7 +130,7 @@ def write_result(result: Mapping[str, Any], out: Path) -> None:
     part.replace(out)
 
 
-def _warm(path: Path) -> None:
+def warm(path: Path) -> None:
     """Read a file once: no run pays for the disk."""
     with path.open("rb", buffering=0) as file:
         while file.read(16 << 20):

@@ -268,6 +268,33 @@ def render_peers(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_map(result: Mapping[str, Any]) -> str:
+    """Table of a ``map`` result: one row per length of what the prompts share."""
+    settings, rows = result["settings"], []
+    for case in result["cases"]:
+        sides = list(case["runs"].values())
+        pairs = list(zip(*sides, strict=False))  # of an interrupted run the last may lack its other
+        if not pairs:
+            continue
+        walls = [[pair[side]["wall_s"] for pair in pairs] for side in (0, 1)]
+        rates = [[p[side]["output_tokens"] / p[side]["wall_s"] for p in pairs] for side in (0, 1)]
+        n_prompt = pairs[0][0]["prompt_tokens"] / settings["n_lines"]
+        same = [a == b for a, b in zip(pairs[0][0]["texts"], pairs[0][1]["texts"], strict=True)]
+        row = [f"{n_prompt:.0f}", *(_spread(each, 1) for each in walls)]
+        row += [*(f"{median(each):.2f}" for each in rates)]
+        row += [f"{median_ratio(*rates, is_rate=True):.1f}x", f"{sum(same)} of {len(same)}"]
+        rows.append(row)
+    heads = ["prompt tokens of a line", "map, s", "loop, s", "map, tok/s", "loop, tok/s"]
+    lines = [
+        f"{result['model']['name']}; {settings['n_lines']} lines, at most {settings['n_decode']}"
+        f" tokens for each, {settings['n_threads']} threads; whole processes, start and load"
+        " included; tok/s are tokens of answers over wall time",
+        "",
+        *_table([*heads, "map better by", "equal answers"], rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def render_agreement(result: Mapping[str, Any]) -> str:
     """Table of an ``agreement`` result: one row per figure that was looked at from outside."""
     rows = []
@@ -293,6 +320,7 @@ RENDERERS = {
     "compare": render_compare,
     "kernels": render_kernels,
     "load": render_load,
+    "map": render_map,
     "matrix": render_matrix,
     "peers": render_peers,
     "sizes": render_sizes,
@@ -303,6 +331,7 @@ RENDERERS = {
 EXPECTED = {
     "matrix": "models x prompts x depths beside llama.cpp (`matrix.py`)",
     "peers": "litert-lm and ollama (`peers.py`)",
+    "map": "`g3n map` beside a loop of `g3n chat` (`map.py`)",
     "agreement": "figures of `g3n bench` beside looks from outside (`agreement.py`)",
 }
 """Kinds of results that the page says are missing."""

@@ -21,6 +21,7 @@ from g3n_cli.commands import (
     devices,
     estimate,
     local_models,
+    map_inputs,
     pull,
     quality,
     serve_device,
@@ -56,6 +57,7 @@ app = typer.Typer(
     ),
 )
 app.command(help=chat.HELP, cls=TemplateCommand)(chat.chat)
+app.command("map", help=map_inputs.HELP)(map_inputs.map_inputs)
 app.command(help=transcribe.HELP)(transcribe.transcribe)
 app.command(help=pull.HELP)(pull.pull)
 app.command("list")(local_models.list_models)
@@ -95,7 +97,9 @@ def configure(
         typer.echo(ctx.get_help())
         raise typer.Exit
     if path := find_config_path():
-        ctx.default_map = load_defaults(path, {"chat": chat.chat, "bench": bench.bench})
+        ctx.default_map = load_defaults(
+            path, {"chat": chat.chat, "bench": bench.bench, "map": map_inputs.map_inputs}
+        )
 
 
 def run(arguments: Sequence[str]) -> int:

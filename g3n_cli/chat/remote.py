@@ -138,9 +138,9 @@ def make_content(question: Question) -> str | list[dict[str, Any]]:
     """
     if not question.media:
         texts = [part.text for part in question.parts if isinstance(part, TextPart)]
-        return "\n\n".join([*texts, question.text])
-    content = [_make_part(part) for part in question.parts]
-    return [*content, {"type": "text", "text": question.text}]
+        return "\n\n".join(text for text in (*texts, question.text) if text)
+    parts = [*question.parts, *([TextPart(question.text)] if question.text else [])]
+    return [_make_part(part) for part in parts]
 
 
 def _make_part(part: Part) -> dict[str, Any]:

@@ -71,6 +71,11 @@ class Session(Conversation):
         info = self.engine.info
         return info.name if info.size == "full" else f"{info.name} {info.size}"
 
+    def read_beginning(self, question: Question) -> tuple[int, ...]:
+        """Ids of a conversation that begins with ``question``, up to its first medium."""
+        first = self._lay_out([], question)[0]
+        return first if isinstance(first, tuple) else ()
+
     def count_used(self) -> int:
         """Positions that the conversation takes, markup up to the next message included."""
         used = self._count(self._lay_out(self.turns)) if self.turns else 0

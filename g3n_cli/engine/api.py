@@ -151,6 +151,10 @@ class Engine(Protocol):
         """
         ...
 
+    def trim(self, n_past: int) -> None:
+        """Forget positions from ``n_past`` on, and more where an engine cannot go back to there."""
+        ...
+
     def save_state(self, path: Path) -> int:
         """Write what is computed to a file and return its bytes; 0 where an engine cannot.
 

@@ -25,18 +25,18 @@ _PATTERN = re.compile(r"[*?\[]")
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules"}
 
 
-def find_files(name: str) -> list[Path]:
+def find_files(name: str, most: int = MOST_FILES) -> list[Path]:
     """Files that a path, a pattern or a folder stands for, in the order of their names.
 
     Of a folder, hidden files and folders are left out, and links are not followed.
 
     Raises:
-        InputError: there are none, or more than ``MOST_FILES``.
+        InputError: there are none, or more than ``most``.
     """
     try:
         path = Path(name).expanduser()
         if os.path.isdir(path):
-            found = list(islice(_walk(path), MOST_FILES + 1))
+            found = list(islice(_walk(path), most + 1))
             empty = f"{name} has no files that could be read"
         elif not os.path.lexists(path) and _PATTERN.search(name):
             found = [p for p in map(Path, sorted(glob.glob(str(path)))) if p.is_file()]
@@ -47,10 +47,8 @@ def find_files(name: str) -> list[Path]:
         raise InputError(f"cannot read {name}: {error}") from None
     if not found:
         raise InputError(empty)
-    if len(found) > MOST_FILES:
-        raise InputError(
-            f"{name} stands for more than {MOST_FILES} files", "name those that matter"
-        )
+    if len(found) > most:
+        raise InputError(f"{name} stands for more than {most} files", "name those that matter")
     return found
 
 

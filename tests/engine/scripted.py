@@ -85,6 +85,9 @@ class FakeEngine:
         if on_progress:
             on_progress(1, 1)
 
+    def trim(self, n_past):
+        del self.keys[n_past:]
+
     def save_state(self, path):
         path.write_text(json.dumps(self.keys))
         return path.stat().st_size
