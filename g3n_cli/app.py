@@ -27,6 +27,7 @@ from g3n_cli.commands import (
     ps,
     pull,
     quality,
+    schema,
     serve,
     serve_device,
     sessions,
@@ -81,6 +82,7 @@ app.command(help=quality.HELP)(quality.quality)
 app.command()(where.config)
 app.command()(where.privacy)
 app.command(help=clean.HELP)(clean.clean)
+app.command("schema", help=schema.HELP)(schema.show_schema)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
 app.add_typer(templates.app, name="templates", no_args_is_help=False)

@@ -35,6 +35,9 @@ class RemoteSession(Conversation):
         options: What to ask for; may be replaced between answers.
         system: What the model is told before the conversation, or "".
         stop: Texts that end an answer.
+
+    Attributes:
+        response_format: What answers have to be, as OpenAI's interface says it, or None.
     """
 
     engine: None = None
@@ -52,6 +55,7 @@ class RemoteSession(Conversation):
         self._server = server
         self._model = model
         self._stop = list(stop)
+        self.response_format: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +105,8 @@ class RemoteSession(Conversation):
             messages.append({"role": "assistant", "content": turn.text})
         messages.append({"role": "user", "content": make_content(question)})
         request = {"model": self._model, "messages": messages, **self._ask_for()}
+        if self.response_format is not None:
+            request["response_format"] = self.response_format
         return ServerGeneration(self._server, request)
 
     def _ask_for(self) -> dict[str, Any]:

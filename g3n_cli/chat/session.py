@@ -12,6 +12,7 @@ from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.prefix import PrefixedAnswer
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
+from g3n_cli.engine.choice import ChoiceAnswer, Choices
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.sampler import make_sampler
@@ -35,6 +36,11 @@ class Session(Conversation):
         template: Jinja source to use instead of the model's own, or None.
         prefix: What each answer begins with, or "".
         forgets: Whether the oldest turns make room, or what does not fit is refused.
+
+    Attributes:
+        grammar: As given; may be replaced between answers.
+        choices: Texts of which the next answers are one, or None.
+        last_choice: The last answer that was one of such texts, or None.
     """
 
     engine: Engine
@@ -56,8 +62,10 @@ class Session(Conversation):
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
-        self._grammar = grammar
         self._forgets = forgets
+        self.grammar = grammar
+        self.choices: Choices | None = None
+        self.last_choice: ChoiceAnswer | None = None
         self._prefix = prefix
         self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
@@ -111,7 +119,13 @@ class Session(Conversation):
         media = [piece for piece in layout if isinstance(piece, MediumPart)]
         encode_s = self._media.encode(media, on_encode)
         self._media.keep_only(self._list_media(question))
-        sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self._grammar)
+        if self.choices is not None:
+            prompt = self._media.build_prompt(layout)
+            choice = ChoiceAnswer(self.engine, prompt, self.choices, on_progress, started)
+            self.last_choice = choice
+            said, seconds = list(turns[n_dropped:]), encode_s if question.media else None
+            return Reply(self, question, said, n_dropped, choice, _keep_open, seconds)
+        sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self.grammar)
         generation = Generation(
             self.engine,
             self._media.build_prompt(layout),
@@ -193,3 +207,7 @@ class Session(Conversation):
         *before, markup = layout
         assert isinstance(markup, tuple)
         return [*before, markup + self._prefix_ids]
+
+
+def _keep_open() -> None:
+    """Nothing has to be closed after a choice."""
