@@ -173,11 +173,9 @@ def test_the_encoder_of_another_model_is_refused(open_encoder):
 
 @pytest.mark.parametrize("name", [tensor.name for tensor in read_draft(F16_FILE).tensors])
 def test_every_tensor_is_needed_and_of_one_shape(open_encoder, write_changed, name):
-    if name.endswith("gamma"):
-        pytest.skip("blocks without a scale are blocks too")
     tensor = read_draft(F16_FILE).tensor(name)
     for fields in (
-        {},
+        *([] if name.endswith("gamma") else [{}]),  # blocks without a scale are blocks too
         {"type": I32},
         {"ne": (tensor.ne[0] + 1, *tensor.ne[1:]), "data": tensor.data * 2},
         {"ne": (7,), "data": tensor.data * 2},
