@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import HERE, ROOT, describe_machine, result_file, write_result
-from benchmarks.report import render_audio
+from benchmarks.report_media import render_audio
 from g3n_cli.bench.synthetic_audio import make_audio_mmproj
 from g3n_cli.config import count_physical_cores
 from g3n_cli.engine.encoders.api import SAMPLE_RATE

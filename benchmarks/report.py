@@ -13,6 +13,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measure import HERE
+from benchmarks.report_media import render_audio, render_vision
+from benchmarks.tables import spread, table
 from g3n_cli.bench.charts import Chart, Series
 from g3n_cli.bench.draw import draw_svg
 
@@ -90,7 +92,7 @@ def render_compare(result: Mapping[str, Any]) -> str:
             [metric.of(pair[side]) for pair in result["pairs"]] for side in ("g3n", "llama.cpp")
         )
         ratio = median_ratio(ours, theirs, is_rate=metric.is_rate)
-        cells = [metric.title, _spread(ours, metric.digits), _spread(theirs, metric.digits)]
+        cells = [metric.title, spread(ours, metric.digits), spread(theirs, metric.digits)]
         rows.append([*cells, f"{ratio:.2f}x"])
     heads = [f"{side}, {models[side]['name']}" for side in ("g3n", "llama.cpp")]
     lines = [
@@ -100,7 +102,7 @@ def render_compare(result: Mapping[str, Any]) -> str:
         f" {settings['kernels']}"
         f"{_options(settings['llama_options'])}",
         "",
-        *_table(["median (min-max)", *heads, "g3n better by"], rows),
+        *table(["median (min-max)", *heads, "g3n better by"], rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -114,14 +116,14 @@ def render_load(result: Mapping[str, Any]) -> str:
             [decode_tps(run[state]["decode_s"]) for run in runs] for state in ("quiet", "loaded")
         )
         kept = median(b / a for a, b in zip(quiet, loaded, strict=True))
-        rows.append([f"`{name}`", _spread(quiet, 2), _spread(loaded, 2), f"{kept:.2f}"])
+        rows.append([f"`{name}`", spread(quiet, 2), spread(loaded, 2), f"{kept:.2f}"])
     heads = ["median (min-max)", "quiet, tok/s", "loaded, tok/s", "loaded / quiet"]
     settings = result["settings"]
     lines = [
         f"{result['model']['name']}; {settings['n_busy']} busy processes;"
         f" {settings['n_decode']} tokens decoded, {settings['repetitions']} repetitions",
         "",
-        *_table(heads, rows),
+        *table(heads, rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -135,7 +137,7 @@ def render_sizes(result: Mapping[str, Any]) -> str:
     metrics = [metric for metric in METRICS if metric.title in SIZE_METRICS]
     finished = {name: runs for name, runs in result["sizes"].items() if runs}
     rows = [
-        [name, *(_spread([metric.of(run) for run in runs], metric.digits) for metric in metrics)]
+        [name, *(spread([metric.of(run) for run in runs], metric.digits) for metric in metrics)]
         for name, runs in finished.items()
     ]
     lines = [
@@ -143,7 +145,7 @@ def render_sizes(result: Mapping[str, Any]) -> str:
         f" {max(map(len, finished.values()))} runs of each in turns; {settings['n_threads']}"
         f" threads, prompt {settings['n_prompt']}, {settings['n_decode']} tokens decoded",
         "",
-        *_table(["median (min-max)", *(metric.title for metric in metrics)], rows),
+        *table(["median (min-max)", *(metric.title for metric in metrics)], rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -171,7 +173,7 @@ def render_kernels(result: Mapping[str, Any]) -> str:
         f" Limits measured beside them: {limits['stream_bytes_per_s'] / 1e9:.1f} GB/s read; in"
         f" registers {in_registers}",
         "",
-        *_table(["matrix", "tokens", *names], rows),
+        *table(["matrix", "tokens", *names], rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -208,27 +210,7 @@ def render_matrix(result: Mapping[str, Any]) -> str:
         f" {settings['n_decode']} tokens decoded; llama-cpp-python's defaults. At depth 0 decoding"
         " follows one token, else the conversation",
         "",
-        *_table(heads, rows),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def render_audio(result: Mapping[str, Any]) -> str:
-    """Table of an ``audio`` result: one row per length and side."""
-    runs: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
-    for case in result["cases"]:
-        runs.setdefault((case["seconds"], case["side"]), []).append(case)
-    rows = []
-    for (seconds, side), cases in runs.items():
-        times = [time for case in cases for time in case["encode_s"]]
-        peak = max(case["peak_rss_bytes"] for case in cases)
-        figures = [f"{seconds / median(times):.1f}", f"{peak / 1e9:.2f}"]
-        rows.append([f"{seconds} s", side, _spread(times, 2), *figures])
-    settings = result["settings"]
-    lines = [
-        f"{settings['n_threads']} threads, {settings['repetitions']} repetitions in each process",
-        "",
-        *_table(["sound", "side", "encode, s", "RTFx", "peak RSS, 1e9 bytes"], rows),
+        *table(heads, rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -273,7 +255,7 @@ def render_peers(result: Mapping[str, Any]) -> str:
         for metric in PEER_METRICS:
             is_known = runs and (metric.digits != 3 or runs[0]["peak_rss_bytes"] is not None)
             values = [metric.of(run) for run in runs] if is_known else []
-            row.append(_spread(values, metric.digits) if values else "not known")
+            row.append(spread(values, metric.digits) if values else "not known")
         rows.append(row)
     for name, why in result["not_run"].items():
         rows.append([name, f"not run: {why}", *[""] * (len(PEER_METRICS) - 1)])
@@ -281,7 +263,7 @@ def render_peers(result: Mapping[str, Any]) -> str:
         f"Runs in turns; {settings['n_threads']} threads, prompt {settings['n_prompt']},"
         f" {settings['n_decode']} tokens decoded; each program's own figures",
         "",
-        *_table(["median (min-max)", *(metric.title for metric in PEER_METRICS)], rows),
+        *table(["median (min-max)", *(metric.title for metric in PEER_METRICS)], rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -298,7 +280,7 @@ def render_map(result: Mapping[str, Any]) -> str:
         rates = [[p[side]["output_tokens"] / p[side]["wall_s"] for p in pairs] for side in (0, 1)]
         n_prompt = pairs[0][0]["prompt_tokens"] / settings["n_lines"]
         same = [a == b for a, b in zip(pairs[0][0]["texts"], pairs[0][1]["texts"], strict=True)]
-        row = [f"{n_prompt:.0f}", *(_spread(each, 1) for each in walls)]
+        row = [f"{n_prompt:.0f}", *(spread(each, 1) for each in walls)]
         row += [*(f"{median(each):.2f}" for each in rates)]
         row += [f"{median_ratio(*rates, is_rate=True):.1f}x", f"{sum(same)} of {len(same)}"]
         rows.append(row)
@@ -308,7 +290,7 @@ def render_map(result: Mapping[str, Any]) -> str:
         f" tokens for each, {settings['n_threads']} threads; whole processes, start and load"
         " included; tok/s are tokens of answers over wall time",
         "",
-        *_table([*heads, "map better by", "equal answers"], rows),
+        *table([*heads, "map better by", "equal answers"], rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -324,7 +306,7 @@ def render_agreement(result: Mapping[str, Any]) -> str:
         rows.append([name, *cells, f"{off:+.1%}", f"{check['limit']:.0%}", outcome])
     models = ", ".join(f"{use}: {each['name']}" for use, each in result["models"].items())
     heads = ["", "g3n bench", "outside", "median of the pairs' difference", "limit", "outcome"]
-    lines = [f"{models}; {result['settings']['rounds']} rounds", "", *_table(heads, rows)]
+    lines = [f"{models}; {result['settings']['rounds']} rounds", "", *table(heads, rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -342,6 +324,7 @@ RENDERERS = {
     "matrix": render_matrix,
     "peers": render_peers,
     "sizes": render_sizes,
+    "vision": render_vision,
 }
 
 
@@ -369,11 +352,6 @@ def render_results(folder: Path) -> str:
     return "\n".join([*sections, *(["## Not run\n", "\n".join(missing) + "\n"] if missing else [])])
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    low, middle, high = (f"{x:.{digits}f}" for x in (min(values), median(values), max(values)))
-    return f"{middle} ({low}-{high})"
-
-
 def _options(options: Mapping[str, Any]) -> str:
     if not options:
         return "; llama-cpp-python's defaults"
@@ -389,11 +367,6 @@ def _describe(machine: Mapping[str, Any]) -> str:
         f" llama-cpp-python {machine['llama_cpp_python']}, ggml {machine['ggml_version']}"
         f" ({machine['ggml_commit'][:9]}){openmp}"
     )
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---", *("--:" for _ in heads[1:])]
-    return ["| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows)]
 
 
 def main() -> None:

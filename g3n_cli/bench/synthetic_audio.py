@@ -66,6 +66,18 @@ def make_audio_mmproj(
         "general.architecture": "clip",
         "general.type": "mmproj",
         "general.name": "random audio encoder",
+        **describe_audio(shape),
+    }
+    tensors = list_audio_tensors(shape, quant)
+    rng = np.random.default_rng(0)
+    with GgufWriter(out, metadata, tensors, on_progress) as writer:
+        for tensor in tensors:
+            writer.write_tensor(tensor.name, make_noise(tensor, rng))
+
+
+def describe_audio(shape: AudioShape) -> dict[str, Value]:
+    """The encoder's keys in a projector file."""
+    return {
         "clip.has_audio_encoder": True,
         "clip.audio.projector_type": AUDIO_PROJECTOR,
         "clip.audio.projection_dim": shape.n_text,
@@ -76,11 +88,11 @@ def make_audio_mmproj(
         "clip.audio.num_mel_bins": N_MEL,
         "clip.audio.attention.layer_norm_epsilon": 1e-5,
     }
-    tensors = [_make_spec(name, ne, quant) for name, ne in _list_sizes(shape).items()]
-    rng = np.random.default_rng(0)
-    with GgufWriter(out, metadata, tensors, on_progress) as writer:
-        for tensor in tensors:
-            writer.write_tensor(tensor.name, make_noise(tensor, rng))
+
+
+def list_audio_tensors(shape: AudioShape, quant: AudioQuant) -> list[TensorSpec]:
+    """Its tensors."""
+    return [_make_spec(name, ne, quant) for name, ne in _list_sizes(shape).items()]
 
 
 def _list_sizes(shape: AudioShape) -> dict[str, tuple[int, ...]]:

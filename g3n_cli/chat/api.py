@@ -77,7 +77,6 @@ class Chat:
         projector = Projector(
             find_projector(spec.path, None if mmproj is None else Path(mmproj), spec.projector),
             settings.n_threads,
-            self._media.image_size or MediaOptions.image_size or 0,
         )
         self._owned = ExitStack()
         self._session = self._owned.enter_context(

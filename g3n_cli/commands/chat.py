@@ -266,9 +266,8 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         secrets.randbits(32) if seed is None else seed, **{**spec.sampling.given, **given}
     )
     check_num(num, options.temp)
-    projector = find_encoders(
-        spec, mmproj, settings.n_threads, int(image_size), (part.kind for part in question.media)
-    )
+    kinds = [part.kind for part in question.media]
+    projector = find_encoders(spec, mmproj, settings.n_threads, kinds, keeps_rows=not no_save)
     opening = open_session(
         spec,
         settings,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from g3n_cli.commands.media_options import ImageSizeOption
 from g3n_cli.commands.options import (
     ActOption,
     BatchOption,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from g3n_cli.engine.api import Engine
+    from g3n_cli.media.source import Source
 
 app = typer.Typer()
 
@@ -131,20 +133,21 @@ def compute_logits(engine: Engine, tokens: list[int], *, every: bool) -> npt.NDA
 def write_embeddings(
     *,
     mmproj: Annotated[Path, typer.Argument(help="A projector file with the encoder.")],
-    file: Annotated[Path, typer.Argument(help="Sound: WAV, 16 kHz, at most 30 s.")],
+    file: Annotated[Path, typer.Argument(help="A picture, or sound: WAV, 16 kHz, at most 30 s.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="NumPy file to write.")
     ],
     threads: ThreadsOption = None,
     kernels: KernelsOption = EngineSettings.kernels,
+    image_size: ImageSizeOption = "768",
 ) -> None:
     """Write the float32 soft tokens [n_tokens, n_embd] of a file, without padding."""
     n_threads = count_physical_cores() if threads is None else threads
-    save_array(output, embed_file(mmproj, file, n_threads, kernels))
+    save_array(output, embed_file(mmproj, file, n_threads, kernels, int(image_size)))
 
 
 def embed_file(
-    mmproj: Path, file: Path, n_threads: int, kernels: KernelsName
+    mmproj: Path, file: Path, n_threads: int, kernels: KernelsName, image_size: int
 ) -> npt.NDArray[np.float32]:
     """Soft tokens [n_tokens, n_embd] of a file of a kind that there is an encoder for.
 
@@ -156,7 +159,28 @@ def embed_file(
 
     if is_wav(file):
         return _embed_sound(mmproj, file, n_threads, kernels)
+    from g3n_cli.media.detect import detect
+    from g3n_cli.media.source import Source
+
+    source = Source.of_path(file)
+    if detect(source) == "image":
+        return _embed_picture(mmproj, source, n_threads, kernels, image_size)
     raise InputError(f"{file} is nothing that can be encoded", "sound is read from WAV files")
+
+
+def _embed_picture(
+    mmproj: Path, source: Source, n_threads: int, kernels: KernelsName, image_size: int
+) -> npt.NDArray[np.float32]:
+    from g3n_cli.engine.encoders.vision import open_image_encoder
+    from g3n_cli.media.image import read_image
+    from g3n_cli.media.options import MediaOptions
+
+    (picture,) = read_image(source, MediaOptions(image_size=image_size)).media
+    encoder = open_image_encoder(mmproj, n_threads, kernels=kernels)
+    try:
+        return encoder.encode(picture.values)
+    finally:
+        encoder.close()
 
 
 def _embed_sound(

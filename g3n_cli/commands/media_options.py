@@ -129,19 +129,26 @@ def find_encoders(
     spec: ModelSpec,
     mmproj: Path | None,
     n_threads: int,
-    image_size: int,
     kinds: Iterable[MediumKind],
+    *,
+    keeps_rows: bool,
 ) -> Projector:
     """A model's encoders, certain to be there for the given kinds of media.
+
+    With ``keeps_rows``, what pictures become is kept on disk and taken from there.
 
     Raises:
         InputError: they do not, or the named file is not there.
         ModelError: the file is broken.
     """
+    import platformdirs
+
     from g3n_cli.engine.encoders.open import Projector
     from g3n_cli.registry.projector import find_projector
 
-    projector = Projector(find_projector(spec.path, mmproj, spec.projector), n_threads, image_size)
+    path = find_projector(spec.path, mmproj, spec.projector)
+    rows_folder = Path(platformdirs.user_cache_dir("g3n")) / "rows"
+    projector = Projector(path, n_threads, rows_folder if keeps_rows else None)
     projector.check(*kinds)
     return projector
 

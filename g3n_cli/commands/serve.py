@@ -140,7 +140,7 @@ def serve(  # noqa: PLR0913  one parameter for each flag
     terminal = Terminal.of_process()
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
-    projector = find_encoders(spec, mmproj, settings.n_threads, 768, [])
+    projector = find_encoders(spec, mmproj, settings.n_threads, [], keeps_rows=False)
     with ExitStack() as stack:
         listener, log = stack.enter_context(listen(host, port)), stack.enter_context(open_log())
         is_local = is_loopback(listener)

@@ -102,7 +102,7 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
     terminal = Terminal.of_process()
     sources = [open_source(name, terminal) for name in file]
     spec = resolve(model)
-    projector = find_encoders(spec, mmproj, settings.n_threads, 768, ["audio"])
+    projector = find_encoders(spec, mmproj, settings.n_threads, ["audio"], keeps_rows=False)
     opening = open_session(
         spec,
         settings,

@@ -113,7 +113,7 @@ def plan_projector(folder: Path, kind: str) -> Plan:
         "general.quantization_version": QUANTIZATION_VERSION,
     }
     if has_vision:
-        metadata |= _make_vision_keys(config.section("vision_config"), n_embd_text)
+        metadata |= make_vision_keys(config.section("vision_config"), n_embd_text)
         _check_vision(weights, folder)
     if has_audio:
         metadata |= _make_audio_keys(config.section("audio_config"), n_embd_text)
@@ -163,10 +163,10 @@ def _make_part(name: str, weight: Weight, kind: str) -> Part:
     ne = to_ne(weight)
     if name.endswith("layer_scale.gamma") or name == "v.conv_stem.conv.bias":
         ne = (1, 1, *ne, 1)  # one value a channel, as libmtmd multiplies and adds it
-    return Part(TensorSpec(name, _choose_type(name, ne, kind), ne), (weight,))
+    return Part(TensorSpec(name, choose_type(name, ne, kind), ne), (weight,))
 
 
-def _choose_type(name: str, ne: tuple[int, ...], kind: str) -> GgmlType:
+def choose_type(name: str, ne: tuple[int, ...], kind: str) -> GgmlType:
     """As the converter: norms, the stem, scales and the audio part's convolutions stay F32."""
     is_plain = name.startswith(("v.conv_stem.", "a.conv1d.")) or name.endswith(".conv_dw.weight")
     if len(ne) == 1 or is_plain or not name.endswith(".weight"):
@@ -176,7 +176,7 @@ def _choose_type(name: str, ne: tuple[int, ...], kind: str) -> GgmlType:
     return fit_type(GgmlType[kind.upper()], ne)
 
 
-def _make_vision_keys(vision: Section, n_embd_text: int) -> dict[str, Value]:
+def make_vision_keys(vision: Section, n_embd_text: int) -> dict[str, Value]:
     """What libmtmd asks for; sizes of a transformer are placeholders, MobileNetV5 is none."""
     return {
         "clip.has_vision_encoder": True,

@@ -89,22 +89,28 @@ class Graph:
         sources: tuple[Tensor, ...],
         function: int,
         params: tuple[float, ...] = (),
+        *,
+        is_in_place: bool = False,
     ) -> Tensor:
         """A node of ggml type ``kind`` and extents ``ne`` that a C function computes.
 
-        Every thread calls ``function(node, thread, n_threads, state)``; ``state`` points to memory
-        of the node's own: an int64, 0 at first, and six float32, the first of them ``params``.
+        In place, it is computed where the first of ``sources`` lies. Every thread calls
+        ``function(node, thread, n_threads, state)``; ``state`` points to memory of the node's own:
+        an int64, 0 at first, and six float32, the first of them ``params``.
         """
         _require(len(sources) <= MAX_SRC and len(params) <= _N_PARAMS, "custom", *sources)
         state = self._custom_states[self._n_custom :]
         state["params"][0, : len(params)] = params
         self._n_custom += 1
-        args = (ctypes.c_void_p * len(sources))(*(source.ptr for source in sources))
+        others = sources[1:] if is_in_place else sources
+        args = (ctypes.c_void_p * len(others))(*(source.ptr for source in others))
+        called = (args, len(others), function, _ALL_THREADS, state.ctypes.data)
         extents = (*ne, *[1] * (4 - len(ne)))
-        node = self._lib.custom_4d(
-            *(self._ctx, kind, *extents),
-            *(args, len(sources), function, _ALL_THREADS, state.ctypes.data),
-        )
+        if is_in_place:
+            _require((kind, extents) == (sources[0].type, sources[0].ne), "custom", *sources)
+            node = self._lib.custom_inplace(self._ctx, sources[0].ptr, *called)
+        else:
+            node = self._lib.custom_4d(self._ctx, kind, *extents, *called)
         return self.place(Tensor(node), on_device=False)
 
     def place(self, tensor: Tensor, *, on_device: bool) -> Tensor:
@@ -155,10 +161,6 @@ class Graph:
         """``max(a, 0)``."""
         return self._unary("relu", a)
 
-    def gelu(self, a: Tensor) -> Tensor:
-        """GELU in its tanh form; ggml's CPU backend reads it from a float16 table."""
-        return self._unary("gelu", a)
-
     def sigmoid(self, a: Tensor) -> Tensor:
         """``1 / (1 + e^-a)``."""
         return self._unary("sigmoid", a)
@@ -202,20 +204,20 @@ class Graph:
         normed = Tensor(self._lib.rms_norm(self._ctx, a.ptr, eps))
         return normed if weight is None else self.mul(normed, weight)
 
-    def soft_max(self, a: Tensor, mask: Tensor, factor: float) -> Tensor:
+    def soft_max(self, a: Tensor, mask: Tensor | None, factor: float) -> Tensor:
         """``softmax(a * factor + mask)`` over ``ne[0]``.
 
-        ``mask`` (F32) has the first extents of ``a``, the others are repeated.
+        ``mask`` (F32), if there is one, has the first extents of ``a``, the others are repeated.
         """
-        fits = (
+        fits = mask is None or (
             a.ne[:2] == mask.ne[:2]
             and a.ne[2] % mask.ne[2] == 0
             and a.ne[3] % mask.ne[3] == 0
-            and _is_dense(a)
             and _is_dense(mask)
         )
-        _require(fits, "soft_max", a, mask)
-        return Tensor(self._lib.soft_max_ext(self._ctx, a.ptr, mask.ptr, factor, 0.0))
+        _require(fits and _is_dense(a), "soft_max", a)
+        added = None if mask is None else mask.ptr
+        return Tensor(self._lib.soft_max_ext(self._ctx, a.ptr, added, factor, 0.0))
 
     # ----------------------------------------------------------------------------------- products
 
@@ -261,12 +263,8 @@ class Graph:
         """Rotate halves (NeoX) of ``a [d, head, n]`` by ``positions [n]`` of I32."""
         fits = a.ne[2] == positions.ne[0] and positions.type == I32 and a.ne[0] % 2 == 0
         _require(fits and a.type == F32, "rope", a, positions)
-        return Tensor(
-            self._lib.rope_ext(
-                *(self._ctx, a.ptr, positions.ptr, None),
-                *(a.ne[0], ROPE_TYPE_NEOX, 0, base, 1.0, 0.0, 1.0, 32.0, 1.0),
-            )
-        )
+        params = (a.ne[0], ROPE_TYPE_NEOX, 0, base, 1.0, 0.0, 1.0, 32.0, 1.0)
+        return Tensor(self._lib.rope_ext(self._ctx, a.ptr, positions.ptr, None, *params))
 
     # --------------------------------------------------------------------------------------- rows
 
@@ -352,9 +350,7 @@ class Graph:
         fits = _is_dense(a) and min(*ne, *nb, offset + 1) > 0 and most <= math.prod(a.ne)
         _require(fits, "view", a)
         strides = (step * _F32_BYTES for step in nb)
-        return Tensor(
-            self._lib.view_4d(self._ctx, a.ptr, *ne, *strides, offset * _F32_BYTES),
-        )
+        return Tensor(self._lib.view_4d(self._ctx, a.ptr, *ne, *strides, offset * _F32_BYTES))
 
     def pad(self, a: Tensor, *, columns: int = 0, above: int = 0, below: int = 0) -> Tensor:
         """Zeros beside the rows of ``a`` and before and after them.

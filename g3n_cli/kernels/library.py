@@ -14,6 +14,9 @@ FOLDER = Path(__file__).parent
 PANEL = 16
 """Rows of a panel."""
 
+GROUP = 32
+"""Channels of a group, as weights of convolutions lie in memory."""
+
 LANES = 16
 """Values that the nodes without products take at a time."""
 
@@ -25,6 +28,7 @@ _MOST_HEADS, _MOST_WIDTH = 32, 256
 _NODES = (
     *("quantize", "product", "dense", "cutoff", "gated", "geglu"),
     *("attention", "predict", "correct", "residual", "get_rows"),
+    *("convolve", "norm", "depthwise"),
 )
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4, "neon": 8}
 
@@ -40,8 +44,8 @@ class Kernels:
         product: Address of the node activations, matrix to ``float32 [rows, n]``.
         dense: Address of the node ``float32 [k, n]``, matrix to ``float32 [rows, n]``.
         cutoff: Address of the node gate ``float32 [n_ff, n]`` to ``float32 [n]``; parameter z.
-        attention: Address of the node queries, keys, values, mask to ``float32 [d_v * n_head, n]``;
-            see ``attention.c``.
+        attention: Address of the node queries, keys, values, mask if there is one, to ``float32
+            [d_v * n_head, n]``; see ``attention.c``.
         predict: Address of the node of AltUp's prediction; see ``altup.c``, parameter eps.
         correct: Address of the node of AltUp's correction; see ``altup.c``, parameter eps.
         residual: Address of the node of what goes into an FFN; see ``residual.c``, parameter eps.
@@ -49,6 +53,12 @@ class Kernels:
         geglu: Address of the node gate, up ``float32 [n_ff, n]`` to the same; see ``ffn.c``.
         gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
             parameters as of ``quantize``, and whether up is as in the file.
+        convolve: Address of the node picture, weights to another picture; see ``dense.c``;
+            parameters side and stride.
+        norm: Address of the node ``float32 [n_channels, n]`` to the same; see ``pictures.c``;
+            parameters eps and whether GELU follows.
+        depthwise: Address of the node picture, weights to another picture; see ``pictures.c``;
+            parameters as of ``norm``, then as of ``convolve``.
     """
 
     variant: str
@@ -64,6 +74,9 @@ class Kernels:
     get_rows: int
     attention: int
     gated: int
+    convolve: int
+    norm: int
+    depthwise: int
 
     def has_panels(self, kind: int, ne: tuple[int, ...]) -> bool:
         """Whether a matrix of ggml type ``kind`` can be stored in panels."""

@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 
 from tests.engine.encoders.audio_oracle import F32_FILE, FEATURES, FOLDER
+from tests.engine.encoders.test_vision import F16_FILE as VISION_FILE
+from tests.engine.encoders.test_vision import FOLDER as PICTURES
+from tests.engine.encoders.test_vision import REFERENCE
 from tests.gguf_edit import BOOL, read_draft, scalar
 from tests.model_files import SMALL8
 from tests.program import assert_fails
@@ -18,6 +21,14 @@ def test_the_soft_tokens_of_a_clip_are_written(g3n):
     np.testing.assert_allclose(rows, FEATURES["sweep_1s/soft"], atol=1e-3)
 
 
+@pytest.mark.parametrize(("side", "flags"), [(768, ()), (256, ("--image-size", "256"))])
+def test_the_soft_tokens_of_a_picture_are_written(g3n, side, flags):
+    out, picture = g3n.home / "out.npy", PICTURES / f"picture-{side}.png"
+    done = g3n.run("debug", "embed", VISION_FILE, picture, "-o", out, *flags)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    np.testing.assert_allclose(np.load(out), REFERENCE[f"rows_{side}"], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("mmproj", "file", "code", "part"),
     [
@@ -26,6 +37,7 @@ def test_the_soft_tokens_of_a_clip_are_written(g3n):
         (F32_FILE, WAV / "missing.wav", 4, "is not a file"),
         (F32_FILE, F32_FILE, 4, "nothing that can be encoded"),
         (SMALL8, WAV / "sweep_1s.wav", 3, "not an encoder"),
+        (F32_FILE, PICTURES / "picture-64.png", 3, "no vision encoder"),
         (WAV / "sweep_1s.wav", WAV / "sweep_1s.wav", 3, "GGUF"),
     ],
 )

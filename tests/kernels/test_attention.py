@@ -21,18 +21,20 @@ def attend(q, k, v, is_seen):
     return np.einsum("hnk,khd->nhd", weights, v).reshape(len(q), -1)
 
 
-def run(variant, q, k, v, is_seen, n_threads=2):
+def run(variant, q, k, v, is_seen=None, n_threads=2):
     graph = Graph(16)
     kinds = {np.dtype(np.float16): F16, np.dtype(np.float32): F32}
     given = {
         name: graph.input(name, kinds[a.dtype], *a.shape[::-1])
         for name, a in (("q", q), ("k", k), ("v", v))
     }
-    mask = np.where(is_seen, np.float16(0), np.float16(-np.inf))
-    given["mask"] = graph.input("mask", F16, *mask.shape[::-1])
+    operands = [q, k, v]
+    if is_seen is not None:
+        operands.append(np.where(is_seen, np.float16(0), np.float16(-np.inf)))
+        given["mask"] = graph.input("mask", F16, *is_seen.shape[::-1])
     ne = (q.shape[1] * v.shape[2], len(q))
     out = graph.custom(F32, ne, tuple(given.values()), load_kernels(variant).attention)
-    values = dict(zip(given.values(), (q, k, v, mask), strict=True))
+    values = dict(zip(given.values(), operands, strict=True))
     (found,) = compute(graph, out, values, n_threads)
     graph.close()
     return found
@@ -76,6 +78,13 @@ def test_heads_and_widths(variant, n_head, n_head_kv, d, d_v):
     is_seen = see_window(21, 77, 56, 77)
     found = run(variant, q / 4, k, v, is_seen, n_threads=3)
     assert np.abs(found - attend(q / 4, k, v, is_seen)).max() < 2e-5
+
+
+@pytest.mark.parametrize(("n", "n_kv"), [(1, 1), (33, 64), (70, 100)])
+def test_without_a_mask_every_key_is_seen(variant, n, n_kv):
+    q, k, v = make(n, n_kv, 1, 1, 32, 48, np.float32)
+    found = run(variant, q, k, v)
+    assert np.abs(found - attend(q, k, v, np.ones((n, n_kv), bool))).max() < 1e-5
 
 
 def test_scores_far_apart_neither_overflow_nor_vanish(variant):

@@ -55,7 +55,7 @@ class Blocks:
     """Blocks of an encoder, of which a few are in memory at a time.
 
     Matrices of halves and of Q8_0 are stored in panels where own kernels take them, those of BF16
-    as halves; others as in the file. All else is float32.
+    as halves; others as in the file, or as float32. All else is float32.
 
     Args:
         file: The open file, which stays the caller's.
@@ -63,6 +63,7 @@ class Blocks:
         n_slots: Most blocks in memory; those of a pass over all of them follow one another.
         n_threads: Matrices read and rearranged at the same time.
         kernels: Whose panels to make; None for ggml alone.
+        widens: Store what is not in panels as float32: ggml rounds what meets other types.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class Blocks:
         n_slots: int,
         n_threads: int,
         kernels: Kernels | None,
+        widens: bool = False,
     ) -> None:
         self.kernels = kernels
-        self._file, self._sources = file, sources
-        largest = max(map(_count_bytes, sources))
+        self._file, self._sources, self._widens = file, sources, widens
+        largest = max(map(self._count_bytes, sources))
         self._slots = [_Slot(Buffer.zeros(largest)) for _ in range(min(n_slots, len(sources)))]
         self._pool = ThreadPoolExecutor(n_threads)
 
@@ -117,7 +119,8 @@ class Blocks:
             slot.context.close()
         slot.context = context = Context(len(matrices) + len(values))
         slot.tensors = {
-            name: context.new_tensor(_kind_of(info), *info.ne) for name, info in matrices.items()
+            name: context.new_tensor(self._kind_of(info), *info.ne)
+            for name, info in matrices.items()
         }
         for name, array in values.items():
             slot.tensors[name] = context.new_tensor(GgmlType.F32, *array.shape[::-1])
@@ -141,11 +144,24 @@ class Blocks:
         return (
             self.kernels is not None
             and info.ne[0] % BLOCK == 0
-            and self.kernels.has_panels(_kind_of(info), info.ne)
+            and self.kernels.has_panels(_narrow_type(info), info.ne)
         )
 
+    def _kind_of(self, info: TensorInfo) -> GgmlType:
+        """The type that a matrix has in memory."""
+        is_widened = self._widens and not self._has_panels(info)
+        return GgmlType.F32 if is_widened else _narrow_type(info)
+
+    def _count_bytes(self, source: BlockSource) -> int:
+        sizes = [
+            row_bytes(self._kind_of(info), info.ne[0]) * info.ne[1]
+            for info in source.matrices.values()
+        ]
+        sizes += [array.nbytes for array in source.values.values()]
+        return sum(map(_aligned, sizes))
+
     def _read(self, info: TensorInfo, tensor: Tensor, *, is_packed: bool) -> None:
-        kind, k, path = _kind_of(info), info.ne[0], Path(self._file.name)
+        kind, k, path = self._kind_of(info), info.ne[0], Path(self._file.name)
         if kind == info.type and not is_packed:
             read_exactly(self._file.fileno(), memory_of(tensor), info.offset, path)
             return
@@ -158,7 +174,9 @@ class Blocks:
             at = info.offset + first * info.row_bytes
             read_exactly(self._file.fileno(), rows.reshape(-1).data, at, path)
             if kind != info.type:
-                rows = _narrow(convert_rows(rows, info.type, kind, k), info)
+                rows = convert_rows(rows, info.type, kind, k)
+            if kind == GgmlType.F16 != info.type:
+                _check_halves(rows, info)
             to, flat = first * tensor.nb[1], rows.reshape(-1)
             if is_packed and self.kernels:
                 self.kernels.pack(kind, (tensor.struct.data or 0) + to, flat.data, count, k)
@@ -166,24 +184,14 @@ class Blocks:
                 target[to : to + flat.size] = flat
 
 
-def _count_bytes(source: BlockSource) -> int:
-    sizes = [
-        row_bytes(_kind_of(info), info.ne[0]) * info.ne[1] for info in source.matrices.values()
-    ]
-    sizes += [array.nbytes for array in source.values.values()]
-    return sum(map(_aligned, sizes))
-
-
-def _kind_of(info: TensorInfo) -> GgmlType:
-    """The type that a matrix has in memory."""
+def _narrow_type(info: TensorInfo) -> GgmlType:
     return GgmlType.F16 if info.type == GgmlType.BF16 else info.type
 
 
-def _narrow(rows: npt.NDArray[np.uint8], info: TensorInfo) -> npt.NDArray[np.uint8]:
-    """Halves made of BF16, which has a wider range."""
+def _check_halves(rows: npt.NDArray[np.uint8], info: TensorInfo) -> None:
+    """Refuse halves made of BF16, which has a wider range, if they do not hold the values."""
     if not np.isfinite(rows.view(np.float16)).all():
         raise ModelError(f"tensor {info.name} has values that no encoder has")
-    return rows
 
 
 def _aligned(n_bytes: int) -> int:

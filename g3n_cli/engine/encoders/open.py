@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -22,10 +23,8 @@ _FLAGS: dict[EncoderKind, str] = {
     "audio": "clip.has_audio_encoder",
 }
 _HINT = "g3n convert makes a projector of the original weights; --mmproj FILE names one"
-_HINTS: dict[EncoderKind, str] = {
-    "image": "g3n cannot encode pictures yet; a server can: --device http://host:port/v1",
-    "audio": _HINT,
-}
+_VISION = "vision 1"
+"""Changes when the same picture gets other rows."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class Projector:
     Attributes:
         path: Where it is; None if the model has none.
         n_threads: Threads an encoder computes with.
-        image_size: Pixels of a picture's side.
+        rows_folder: Where rows of encoded pictures are kept for later; None keeps none.
     """
 
     path: Path | None
     n_threads: int
-    image_size: int = 768
+    rows_folder: Path | None = None
 
     def check(self, *kinds: EncoderKind) -> None:
         """Refuse what there is no encoder for, before any work is done for it.
@@ -52,15 +51,13 @@ class Projector:
         if not kinds:
             return
         if self.path is None:
-            raise InputError(f"this model has no {kinds[0]} encoder", _HINTS[kinds[0]])
+            raise InputError(f"this model has no {kinds[0]} encoder", _HINT)
         metadata = GgufFile.open(self.path).metadata
         if not any(flag in metadata for flag in _FLAGS.values()):
             raise ModelError(f"{self.path} is no projector file", _HINT)
         for kind in kinds:
             if metadata.get(_FLAGS[kind]) is not True:
-                raise InputError(f"{self.path.name} has no {kind} encoder", _HINTS[kind])
-        if "image" in kinds:
-            raise InputError("g3n has no encoder for pictures yet", _HINTS["image"])
+                raise InputError(f"{self.path.name} has no {kind} encoder", _HINT)
 
     def open(self, kind: EncoderKind) -> MediaEncoder:
         """An open encoder; the caller closes it.
@@ -71,10 +68,20 @@ class Projector:
         """
         self.check(kind)
         assert self.path is not None
-        # It brings much that chats without sound do not need.
-        from g3n_cli.engine.encoders.audio import open_audio_encoder
+        # They bring much that chats about text do not need.
+        if kind == "audio":
+            from g3n_cli.engine.encoders.audio import open_audio_encoder
 
-        return open_audio_encoder(self.path, self.n_threads)
+            return open_audio_encoder(self.path, self.n_threads)
+        from g3n_cli.engine.encoders.vision import open_image_encoder
+
+        if self.rows_folder is None:
+            return open_image_encoder(self.path, self.n_threads)
+        from g3n_cli.engine.encoders.cache import RowsCache
+        from g3n_cli.engine.encoders.cached import CachedEncoder
+
+        open_encoder = partial(open_image_encoder, self.path, self.n_threads)
+        return CachedEncoder(self.path, _VISION, open_encoder, RowsCache(self.rows_folder))
 
 
 def count_positions(kind: EncoderKind, n_samples: int = 0) -> int:

@@ -23,8 +23,9 @@ struct operands {
     int64_t n_heads, n_kv;  // query heads of a K/V head, keys
 };
 
-// mask[key][token], a half that is 0 or minus infinity: whether the token sees the key.
+// mask[key][token], a half that is 0 or minus infinity: whether the token sees the key. Without a mask it does.
 INLINE int sees(const struct operands *o, int64_t token, int64_t key) {
+    if (!o->mask) return 1;
     const char *row = (const char *)o->mask->data + token * o->mask->nb[1];
     return ((const uint16_t *)row)[key] == 0;
 }
@@ -71,7 +72,7 @@ INLINE floats exp_of_difference(floats a, floats b) {
 // all before.
 static void weigh(struct tile *s, const struct operands *o, int64_t token, int n_tokens, int64_t first, int n) {
     _Alignas(64) float shrink[LANES];
-    for (int i = 0; i < KEYS; i++)
+    for (int i = o->mask ? 0 : n; i < KEYS; i++)
         for (int t = 0; t < n_tokens; t++)
             if (i >= n || !sees(o, token + t, first + i))
                 for (int64_t h = 0; h < o->n_heads; h++) s->p[i][t * o->n_heads + h] = -INFINITY;
@@ -133,7 +134,7 @@ static void attend(struct tile *s, const struct operands *o, int64_t head, int64
 }
 
 // Node: dst float32 [width_v * n_head, n]; src[0] queries float32 [width, n_head, n], src[1] keys and src[2] values
-// [width, n_head_kv, n_kv] of halves or float32, src[3] the mask of halves [n_kv, n]. Each query sees a key.
+// [width, n_head_kv, n_kv] of halves or float32, src[3] the mask of halves [n_kv, n], or none. Each query sees a key.
 API void g3n_attention(struct tensor *dst, int ith, int nth, void *userdata) {
     (void)ith;
     struct tile s;

@@ -2,6 +2,8 @@
 //
 //   bytes   4 unsigned bytes a lane     words   one int32 a lane     floats   one float a lane
 //   dot     accumulates products of bytes with 4 signed bytes that all lanes share
+//
+// AT_ONCE_PANELS times AT_ONCE_TOKENS sums of bytes, or AT_ONCE_FLOATS of floats, at least 2, fit the registers.
 #ifndef SIMD_H
 #define SIMD_H
 

@@ -1,7 +1,7 @@
 // AVX2 with FMA and F16C, and AVX-VNNI where the compiler may use it: a vector is two registers.
 #include <immintrin.h>
 
-enum { AT_ONCE_PANELS = 1, AT_ONCE_TOKENS = 4 };
+enum { AT_ONCE_PANELS = 1, AT_ONCE_TOKENS = 4, AT_ONCE_FLOATS = 6 };
 
 typedef struct {
     __m256i a, b;

@@ -1,7 +1,7 @@
 // AVX-512 with VNNI: a vector is one register.
 #include <immintrin.h>
 
-enum { AT_ONCE_PANELS = 2, AT_ONCE_TOKENS = 8 };
+enum { AT_ONCE_PANELS = 2, AT_ONCE_TOKENS = 8, AT_ONCE_FLOATS = 8 };
 
 typedef __m512i bytes, words, dot;
 typedef __m512 floats;

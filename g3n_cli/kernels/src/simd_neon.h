@@ -1,7 +1,7 @@
 // NEON with dot products (ARMv8.2-A and later): a vector is four registers.
 #include <arm_neon.h>
 
-enum { AT_ONCE_PANELS = 1, AT_ONCE_TOKENS = 4 };
+enum { AT_ONCE_PANELS = 1, AT_ONCE_TOKENS = 4, AT_ONCE_FLOATS = 4 };
 
 typedef struct {
     uint8x16_t v[4];

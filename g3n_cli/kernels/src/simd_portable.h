@@ -6,7 +6,7 @@
 #undef UNROLL
 #define UNROLL
 
-enum { AT_ONCE_PANELS = 1, AT_ONCE_TOKENS = 1 };
+enum { AT_ONCE_PANELS = 1, AT_ONCE_TOKENS = 1, AT_ONCE_FLOATS = 2 };
 
 typedef struct {
     uint8_t v[64];
