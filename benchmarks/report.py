@@ -280,7 +280,7 @@ def render_map(result: Mapping[str, Any]) -> str:
         rates = [[p[side]["output_tokens"] / p[side]["wall_s"] for p in pairs] for side in (0, 1)]
         n_prompt = pairs[0][0]["prompt_tokens"] / settings["n_lines"]
         same = [a == b for a, b in zip(pairs[0][0]["texts"], pairs[0][1]["texts"], strict=True)]
-        row = [f"{n_prompt:.0f}", *(_spread(each, 1) for each in walls)]
+        row = [f"{n_prompt:.0f}", *(spread(each, 1) for each in walls)]
         row += [*(f"{median(each):.2f}" for each in rates)]
         row += [f"{median_ratio(*rates, is_rate=True):.1f}x", f"{sum(same)} of {len(same)}"]
         rows.append(row)
@@ -290,7 +290,7 @@ def render_map(result: Mapping[str, Any]) -> str:
         f" tokens for each, {settings['n_threads']} threads; whole processes, start and load"
         " included; tok/s are tokens of answers over wall time",
         "",
-        *_table([*heads, "map better by", "equal answers"], rows),
+        *table([*heads, "map better by", "equal answers"], rows),
     ]
     return "\n".join(lines) + "\n"
 

@@ -64,7 +64,7 @@ class LocalModel:
         from g3n_cli.ui.progress import show_waiting
 
         kinds = find_shared_kinds(job.asked)  # if all have the same fault, it is the model's
-        projector = find_encoders(self.spec, self.mmproj, self.settings.n_threads, 768, kinds)
+        projector = find_encoders(self.spec, self.mmproj, self.settings.n_threads, kinds)
         opening = open_session(
             self.spec,
             self.settings,
