@@ -24,7 +24,7 @@ Written by `python docs/generate_cli.py`; the texts are those of `--help`.
 | code | meaning |
 | ---: | --- |
 | 0 | all went well |
-| 1 | something failed while running, such as writing to a full disk, or a server |
+| 1 | something failed while running, such as writing to a full disk, or a server; `--offline` |
 | 2 | a flag, a setting or a command that makes no sense; no prompt |
 | 3 | the model is missing, here or on a server, broken, or of a kind that g3n does not run |
 | 4 | the input cannot be used: binary, not UTF-8, longer than the context |

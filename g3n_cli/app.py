@@ -10,30 +10,37 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from g3n_cli import __version__
 from g3n_cli.commands import (
     bench,
     chat,
+    clean,
     convert,
     debug,
     devices,
     estimate,
     local_models,
     map_inputs,
+    ps,
     pull,
     quality,
+    schema,
+    serve,
     serve_device,
     sessions,
     show,
     slice,
     templates,
     transcribe,
+    where,
 )
 from g3n_cli.commands.config_file import find_config_path, load_defaults
 from g3n_cli.commands.template_options import TemplateCommand
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
+from g3n_cli.offline import go_offline, is_offline
 from g3n_cli.ui.terminal import Terminal
 
 HELP = """Gemma 3n on your own machine: chat, pipes and benchmarks.
@@ -66,14 +73,39 @@ app.command("estimate")(estimate.estimate_model)
 app.command()(local_models.verify)
 app.command()(local_models.rm)
 app.command()(devices.devices)
+app.command(help=serve.HELP)(serve.serve)
+app.command()(ps.ps)
 app.command(help=serve_device.HELP)(serve_device.serve_device)
 app.command("slice")(slice.slice_model)
 app.command(help=convert.HELP)(convert.convert)
 app.command(help=quality.HELP)(quality.quality)
+app.command()(where.config)
+app.command()(where.privacy)
+app.command(help=clean.HELP)(clean.clean)
+app.command("schema", help=schema.HELP)(schema.show_schema)
 app.add_typer(bench.app, name="bench")
 app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
 app.add_typer(templates.app, name="templates", no_args_is_help=False)
 app.add_typer(debug.app, name="debug", no_args_is_help=False)
+
+
+def build_command() -> TyperGroup:
+    """The program; ``--offline`` may stand before a command's name and among its flags."""
+    root = get_command(app)
+    assert isinstance(root, TyperGroup)
+    (offline,) = (parameter for parameter in root.params if parameter.name == "offline")
+    waiting = list(root.commands.values())
+    while waiting:
+        command = waiting.pop()
+        command.params.append(offline)
+        if isinstance(command, TyperGroup):
+            waiting += command.commands.values()
+    return root
+
+
+def _forbid_connections(*, wanted: bool) -> None:
+    if wanted or is_offline():
+        go_offline()
 
 
 def _print_version(*, wanted: bool) -> None:
@@ -91,14 +123,31 @@ def configure(
             "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
         ),
     ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Forbid every connection, also of what this starts. [env var: G3N_OFFLINE]",
+            callback=_forbid_connections,
+            expose_value=False,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> None:
     """Set up what all commands share."""
+    del offline  # seen to already, as it may stand among a command's flags too
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
         raise typer.Exit
     if path := find_config_path():
         ctx.default_map = load_defaults(
-            path, {"chat": chat.chat, "bench": bench.bench, "map": map_inputs.map_inputs}
+            path,
+            {
+                "chat": chat.chat,
+                "bench": bench.bench,
+                "map": map_inputs.map_inputs,
+                "serve": serve.serve,
+            },
         )
 
 
@@ -113,7 +162,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = get_command(app).main(list(arguments), prog_name="g3n", standalone_mode=False)
+        code = build_command().main(list(arguments), prog_name="g3n", standalone_mode=False)
     except G3nError as error:
         return _report(error)
     except typer.TyperException as error:

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     MODEL = 3
     INPUT = 4
     MEMORY = 5
+    ANSWER = 6
     INTERRUPTED = 130
     CLOSED_PIPE = 141
     TERMINATED = 143
@@ -56,10 +57,20 @@ class InputError(G3nError):
     exit_code = ExitCode.INPUT
 
 
+class PromptTooLongError(InputError):
+    """A prompt that the context has no room for."""
+
+
 class DoesNotFitError(G3nError):
     """Not enough memory for what was asked."""
 
     exit_code = ExitCode.MEMORY
+
+
+class AnswerError(G3nError):
+    """An answer that is not what was asked for: cut off, or not as its schema wants it."""
+
+    exit_code = ExitCode.ANSWER
 
 
 class ServerError(G3nError):

@@ -1,10 +1,12 @@
 """Saved conversations, as a person and a script meet them."""
 
+import hashlib
 import json
 
 import pytest
 
 from tests.model_files import SMALL8
+from tests.program import assert_fails
 
 ASK = ("chat", "-m", SMALL8, "-n", "4", "--temp", "0")
 
@@ -45,12 +47,39 @@ def test_an_answer_that_goes_on_is_the_one_of_the_whole_conversation(g3n):
     assert json.loads(going_on.stdout)["prompt_tokens"] > json.loads(fresh.stdout)["prompt_tokens"]
 
 
-def test_files_are_named_when_a_conversation_goes_on_without_them(g3n, tmp_path):
-    (tmp_path / "notes.txt").write_text("a note")
-    assert g3n.run(*ASK, "-f", tmp_path / "notes.txt", "question").returncode == 0
-    run = g3n.run(*ASK, "-c", "and?")
-    assert b"files of earlier messages are not sent again: " in run.stderr
-    assert b"notes.txt" in run.stderr
+def test_files_of_earlier_messages_are_read_again(g3n, tmp_path):
+    note = tmp_path / "notes.txt"
+    note.write_text("a note " * 20)
+    assert g3n.run(*ASK, "-f", note, "question").returncode == 0
+    (file,) = json.loads(g3n.run("sessions", "show", "1", "--json").stdout)["turns"][0]["files"]
+    digest = hashlib.sha256(note.read_bytes()).hexdigest()
+    assert (file["path"], file["kind"], file["sha256"]) == (str(note), "text", digest)
+    assert f"**You** ({note})" in g3n.run("sessions", "show", "1").stdout.decode()
+
+    with_it = g3n.run(*ASK, "-c", "--json", "and?")
+    assert (with_it.returncode, b"warning" in with_it.stderr) == (0, False)
+    note.write_text("another " * 20)
+    changed = g3n.run(*ASK, "-c", "--json", "and?")
+    assert f"warning: {note} has changed; its message goes on as text alone" in (
+        changed.stderr.decode()
+    )
+    note.unlink()
+    gone = g3n.run(*ASK, "-c", "and?")
+    assert f"warning: {note} is not there any more" in gone.stderr.decode()
+    n_with, n_without = (json.loads(run.stdout)["prompt_tokens"] for run in (with_it, changed))
+    assert n_with > n_without
+
+
+def test_what_was_piped_in_is_named_when_a_conversation_goes_on(g3n):
+    assert g3n.run(*ASK, "-f", "-", "question", stdin="a note").returncode == 0
+    assert b"warning: standard input was not kept" in g3n.run(*ASK, "-c", "and?").stderr
+
+
+@pytest.mark.parametrize("text", ["question \udcff", "\udcff"])
+def test_a_message_that_is_no_text_is_refused(g3n, text):
+    assert_fails(g3n.run(*ASK, text), 4, "the message is not UTF-8 text")
+    assert_fails(g3n.run(*ASK, "hi", "-s", text), 4, "the system text is not UTF-8 text")
+    assert listed(g3n) == []
 
 
 def test_what_is_not_to_be_saved_is_not(g3n):

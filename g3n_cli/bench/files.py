@@ -76,10 +76,11 @@ class History:
         Raises:
             OSError: the folder cannot be written.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         moment = str(report.environment["time"]).replace(":", "").partition("+")[0]
         path = self.folder / f"{moment}-{os.getpid()}.json"
         write_report(report, path, "json")
+        path.chmod(0o600)
         return path
 
     def list_files(self) -> list[Path]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from g3n_cli.chat.options import AnswerOptions, ServerOptions
 from g3n_cli.engine.stats import GenerationStats
-from g3n_cli.errors import UsageError
-from g3n_cli.media.parts import Attachment, MediumPart, Part
+from g3n_cli.errors import InputError, UsageError
+from g3n_cli.media.parts import Attachment, MediumKind, MediumPart, Part
 
 if TYPE_CHECKING:  # a conversation with a server needs no engine and nothing that comes with one
     from g3n_cli.chat.media import OnEncode
@@ -96,12 +96,12 @@ class Recorder:
     """Told of a conversation as it goes; this one keeps nothing.
 
     Attributes:
-        draft: A message from an earlier time that has no answer yet, or "".
+        draft: A message from an earlier time that has no answer yet; without text if there is none.
     """
 
-    draft = ""
+    draft = Question("")
 
-    def begin(self, user: str, *, replaces: bool) -> None:
+    def begin(self, question: Question, *, replaces: bool) -> None:
         """A message is going to be answered, or the last one again."""
 
     def add(self, piece: str) -> None:
@@ -183,11 +183,13 @@ class Conversation(ABC):
             attempt: Draw the answer that would come if it was made again so often.
 
         Raises:
-            InputError: the message alone does not fit the context, or has files that the model
-                cannot read.
+            InputError: the message alone does not fit the context, is no text, or has files that
+                the model cannot read.
         """
         self.attempt, self.is_again = attempt, False
         question = Question(message) if isinstance(message, str) else message
+        _check_text("the message", question.text)
+        _check_text("the system text", self.system)
         return self._answer(self.turns, question, on_progress, on_encode)
 
     def regenerate(
@@ -228,6 +230,10 @@ class Conversation(ABC):
         """Tokens that a file takes, at most; None if a server does not tell."""
 
     @abstractmethod
+    def can_read(self, kind: MediumKind) -> bool:
+        """Whether the model can be shown a picture, or told a sound."""
+
+    @abstractmethod
     def _answer(
         self,
         turns: Sequence[Turn],
@@ -236,6 +242,14 @@ class Conversation(ABC):
         on_encode: OnEncode | None,
     ) -> Reply:
         """The reply to ``question`` after ``turns``."""
+
+
+def _check_text(what: str, text: str) -> None:
+    """Refuse what the bytes of a terminal or an argument become that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{what} is not UTF-8 text") from None
 
 
 @dataclass
@@ -278,7 +292,7 @@ class Reply:
     def __iter__(self) -> Generator[str]:
         """Pieces of the answer."""
         conversation = self._conversation
-        conversation.recorder.begin(self._question.text, replaces=conversation.is_again)
+        conversation.recorder.begin(self._question, replaces=conversation.is_again)
         turn = None
         try:
             for piece in self._receive():

@@ -18,7 +18,7 @@ from g3n_cli.engine.encoders.open import (
     count_positions,
 )
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt
-from g3n_cli.errors import InputError
+from g3n_cli.errors import InputError, ModelError
 from g3n_cli.media.parts import MediumPart
 
 OnEncode: TypeAlias = Callable[[str], Progress]
@@ -66,6 +66,17 @@ class MediaStore:
         if part.kind == "audio" and self._pads_audio:
             return AUDIO_POSITIONS + 1
         return 1 + (count_positions(part.kind, len(part.values)) if rows is None else len(rows))
+
+    def can_encode(self, kind: EncoderKind) -> bool:
+        """Whether there is an encoder that suits the model; it is opened to find out."""
+        try:
+            self._open(kind)
+        except (InputError, ModelError):
+            return False
+        finally:
+            if not self._keeps_open:
+                self.close()
+        return self._info.n_embd is not None
 
     def encode(self, parts: Iterable[MediumPart], on_encode: OnEncode | None = None) -> float:
         """Make sure that all ``parts`` are encoded, pictures first; returns the seconds it took.

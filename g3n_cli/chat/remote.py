@@ -14,7 +14,7 @@ from g3n_cli.chat.options import ServerOptions
 from g3n_cli.engine.server import Server
 from g3n_cli.engine.server_generation import ServerGeneration
 from g3n_cli.errors import ContextFullError, InputError
-from g3n_cli.media.parts import Attachment, Part, TextPart
+from g3n_cli.media.parts import Attachment, MediumKind, Part, TextPart
 
 if TYPE_CHECKING:
     from g3n_cli.chat.media import OnEncode
@@ -35,6 +35,9 @@ class RemoteSession(Conversation):
         options: What to ask for; may be replaced between answers.
         system: What the model is told before the conversation, or "".
         stop: Texts that end an answer.
+
+    Attributes:
+        response_format: What answers have to be, as OpenAI's interface says it, or None.
     """
 
     engine: None = None
@@ -52,6 +55,7 @@ class RemoteSession(Conversation):
         self._server = server
         self._model = model
         self._stop = list(stop)
+        self.response_format: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -76,6 +80,10 @@ class RemoteSession(Conversation):
         """Not known here."""
         del attachment
 
+    def can_read(self, kind: MediumKind) -> bool:
+        """Pictures may be sent; whether the model sees them, the server knows."""
+        return kind == "image"
+
     def _answer(
         self,
         turns: Sequence[Turn],
@@ -97,6 +105,8 @@ class RemoteSession(Conversation):
             messages.append({"role": "assistant", "content": turn.text})
         messages.append({"role": "user", "content": make_content(question)})
         request = {"model": self._model, "messages": messages, **self._ask_for()}
+        if self.response_format is not None:
+            request["response_format"] = self.response_format
         return ServerGeneration(self._server, request)
 
     def _ask_for(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from g3n_cli.chat.conversation import Conversation, Recorder, Turn
+from g3n_cli.chat.conversation import Conversation, Question, Recorder, Turn
+from g3n_cli.chat.saved_files import FileReader
 from g3n_cli.chat.states import StateFolder
 from g3n_cli.chat.store import SavedSession, SessionInfo, SessionStore
 from g3n_cli.errors import G3nError, UsageError
@@ -43,18 +44,20 @@ class SavedChat(Recorder):
         self._conversation = conversation
         self._n_turns = 0  # of the saved conversation; the model may see fewer
         self._turn: int | None = None
+        self._said = ""  # of the open turn's answer
+        self._question = Question("")
+        self._draft_turn: int | None = None
         self._restored = ""
-        self._replaced_by: str | None = None
+        self._replaces = False
 
     # ----------------------------------------------------------------------------------- recording
 
-    def begin(self, user: str, *, replaces: bool) -> None:
+    def begin(self, question: Question, *, replaces: bool) -> None:
         """A message is going to be answered, or the last one again."""
-        self._turn, self._replaced_by = None, None
-        if replaces:
-            self._replaced_by = user  # the old answer stays until there is a new one
-        else:
-            self._save(lambda: self._open_turn(user))
+        self._turn, self._said, self._question = None, "", question
+        self._replaces = replaces  # the old answer stays until there is a new one
+        if not replaces:
+            self._save(self._open_turn)
 
     def add(self, piece: str) -> None:
         """A piece of the answer came."""
@@ -63,7 +66,7 @@ class SavedChat(Recorder):
     def end(self, turn: Turn | None) -> None:
         """The answer ended; None if it has no text."""
         self._save(lambda: self._end(turn))
-        self._turn, self._replaced_by = None, None
+        self._turn, self._replaces = None, False
 
     def drop_last(self) -> None:
         """The last turn is forgotten."""
@@ -72,7 +75,7 @@ class SavedChat(Recorder):
     def leave(self) -> None:
         """The conversation is over; what is said next begins another one."""
         self.keep_state()
-        self.session, self._n_turns = None, 0
+        self.session, self._n_turns, self._draft_turn = None, 0, None
 
     def take_notes(self) -> list[str]:
         """What a person should know and was not told yet."""
@@ -113,20 +116,20 @@ class SavedChat(Recorder):
             return
         saved = self.store.load(wanted)
         self.leave()
-        self._conversation.turns = self._adapt(saved)
+        reader = FileReader(self._conversation)
+        self._conversation.turns = self._adapt(saved, reader)
         self._conversation.system = saved.system or self._conversation.system
         self.session, self._n_turns = saved.info.id, len(saved.turns)
-        self.store.cut(saved.info.id, self._n_turns)  # the draft is said anew, or not
-        if saved.files:
-            names = ", ".join(dict.fromkeys(saved.files))
-            self._notes.append(f"files of earlier messages are not sent again: {names}")
+        # It may be another chat's that waits for its first token: it stays until this one speaks.
+        self._draft_turn = saved.draft_turn
+        self.draft = Question(saved.draft, reader.read_all(saved.draft_files))
+        self._notes += reader.notes
         engine = self._conversation.engine
         self._restored = self._states.restore(engine, saved.info.id) if engine else ""
-        self.draft = saved.draft
 
     def describe(self) -> str:
         """One line on what is gone on with."""
-        info = self._info()
+        info = self.info()
         turns = "1 turn" if self._n_turns == 1 else f"{self._n_turns} turns"
         restored = f" ({self._restored})" if self._restored else ""
         return f"Conversation {info.id}, {turns}: {info.name or info.title}{restored}"
@@ -138,14 +141,15 @@ class SavedChat(Recorder):
             UsageError: the name is taken, or cannot be one.
         """
         self.store.rename(self._session(), name)
-        return self._info()
+        return self.info()
 
     def fork(self) -> SessionInfo:
         """Go on in a copy; the conversation so far stays as it is."""
         self.session = self.store.fork(self._session(), self._n_turns)
-        return self._info()
+        return self.info()
 
-    def _info(self) -> SessionInfo:
+    def info(self) -> SessionInfo:
+        """What the list shows of the conversation, which has begun."""
         info = self.store.find(str(self.session))
         assert info is not None
         return info
@@ -158,52 +162,88 @@ class SavedChat(Recorder):
             self.session = self.store.begin(conversation.name, conversation.system)
         return self.session
 
-    def _open_turn(self, user: str) -> None:
-        conversation, session = self._conversation, self._session()
-        self.store.set_system(session, conversation.system)
-        self._turn = self.store.add_turn(session, self._n_turns, user, conversation.name)
+    def _open_turn(self) -> None:
+        session = self._session()
+        self.store.set_system(session, self._conversation.system)
+        if self._draft_turn is not None:  # it is said anew now, or not
+            self.store.drop_draft(self._draft_turn)
+            self._draft_turn = None
+        self._add_turn()
         if self._turn is None:
-            self.session = self.store.fork(session, self._n_turns)
-            self._notes.append(
-                f"another chat has gone on with conversation {session}:"
-                f" this one is now conversation {self.session}"
-            )
-            self._turn = self.store.add_turn(self.session, self._n_turns, user, conversation.name)
+            self._part(self._n_turns)
+            self._add_turn()
         self._n_turns += 1
 
+    def _add_turn(self) -> None:
+        self._turn = self.store.add_turn(
+            self._session(),
+            self._n_turns,
+            self._question.text,
+            self._conversation.name,
+            self._question.attachments,
+        )
+
+    def _part(self, n_turns: int) -> None:
+        """Go on in a copy of the first turns, as another chat has said something else."""
+        before = self._session()
+        self.session = self.store.fork(before, n_turns)
+        self._notes.append(
+            f"another chat has gone on with conversation {before}:"
+            f" this one is now conversation {self.session}"
+        )
+
+    def _reopen_turn(self) -> int:
+        """Begin the turn again in a copy: another chat has put its own in this one's place."""
+        self._n_turns -= 1
+        self._part(self._n_turns)
+        self._add_turn()
+        self._n_turns += 1
+        assert self._turn is not None
+        self.store.add_piece(self._turn, self._said)
+        return self._turn
+
     def _drop_last(self) -> None:
-        if self.session is not None and self._n_turns:
-            self._n_turns -= 1
-            self.store.cut(self.session, self._n_turns)
+        if self.session is None or not self._n_turns:
+            return
+        if self._draft_turn is not None:
+            self.store.drop_draft(self._draft_turn)
+            self._draft_turn = None
+        self._n_turns -= 1
+        if not self.store.cut(self.session, self._n_turns):
+            self._part(self._n_turns)
 
     def _replace_last(self) -> None:
         """The first text of another answer takes the place of the old one."""
-        if self._replaced_by is not None:
-            user, self._replaced_by = self._replaced_by, None
+        if self._replaces:
+            self._replaces = False
             self._drop_last()
-            self._open_turn(user)
+            self._open_turn()
 
     def _add(self, piece: str) -> None:
         self._replace_last()
-        if self._turn is not None:
-            self.store.add_piece(self._turn, piece)
+        self._said += piece
+        if self._turn is not None and not self.store.add_piece(self._turn, piece):
+            self._reopen_turn()
 
     def _end(self, turn: Turn | None) -> None:
         if turn is not None:
             self._replace_last()
-            if self._turn is not None:
-                self.store.end_turn(self._turn, turn)
+            if self._turn is not None and not self.store.end_turn(self._turn, turn):
+                self.store.end_turn(self._reopen_turn(), turn)
         elif self._turn is not None:
-            self._drop_last()
+            self.store.drop_draft(self._turn)
+            self._n_turns -= 1
 
-    def _adapt(self, saved: SavedSession) -> list[Turn]:
-        """Turns as the model of this conversation can read them."""
+    def _adapt(self, saved: SavedSession, reader: FileReader) -> list[Turn]:
+        """Turns as the model of this conversation can read them, with their files."""
         engine = self._conversation.engine
         n_vocab = engine.info.n_vocab if engine else 0
         is_same = saved.info.model == self._conversation.name
-        if is_same and all(0 <= i < n_vocab for turn in saved.turns for i in turn.ids):
-            return list(saved.turns)
-        return [replace(turn, ids=()) for turn in saved.turns]
+        keeps_ids = is_same and all(0 <= i < n_vocab for turn in saved.turns for i in turn.ids)
+        return [
+            replace(turn, ids=turn.ids if keeps_ids else (), attachments=reader.read_all(files))
+            for turn, files in zip(saved.turns, saved.files, strict=True)
+        ]
 
     def _save(self, step: Callable[[], None]) -> None:
         if self._is_failed:

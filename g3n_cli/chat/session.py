@@ -12,11 +12,12 @@ from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.prefix import PrefixedAnswer
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
+from g3n_cli.engine.choice import ChoiceAnswer, Choices
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.sampler import make_sampler
-from g3n_cli.errors import InputError
-from g3n_cli.media.parts import Attachment, MediumPart
+from g3n_cli.errors import PromptTooLongError
+from g3n_cli.media.parts import Attachment, MediumKind, MediumPart
 
 N_AROUND = 3
 """Tokens around a medium and its end: blank lines, and the one that begins it."""
@@ -34,6 +35,12 @@ class Session(Conversation):
         media: Encodes pictures and sounds; without it they are refused. The caller closes it.
         template: Jinja source to use instead of the model's own, or None.
         prefix: What each answer begins with, or "".
+        forgets: Whether the oldest turns make room, or what does not fit is refused.
+
+    Attributes:
+        grammar: As given; may be replaced between answers.
+        choices: Texts of which the next answers are one, or None.
+        last_choice: The last answer that was one of such texts, or None.
     """
 
     engine: Engine
@@ -49,11 +56,16 @@ class Session(Conversation):
         media: MediaStore | None = None,
         template: str | None = None,
         prefix: str = "",
+        *,
+        forgets: bool = True,
     ) -> None:
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
-        self._grammar = grammar
+        self._forgets = forgets
+        self.grammar = grammar
+        self.choices: Choices | None = None
+        self.last_choice: ChoiceAnswer | None = None
         self._prefix = prefix
         self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
@@ -91,6 +103,10 @@ class Session(Conversation):
                 count += len(self.engine.tokenizer.encode(part.text, parse_special=False))
         return count
 
+    def can_read(self, kind: MediumKind) -> bool:
+        """Whether there is an encoder for it that suits the model."""
+        return self._media.can_encode(kind)
+
     def _answer(
         self,
         turns: Sequence[Turn],
@@ -103,7 +119,13 @@ class Session(Conversation):
         media = [piece for piece in layout if isinstance(piece, MediumPart)]
         encode_s = self._media.encode(media, on_encode)
         self._media.keep_only(self._list_media(question))
-        sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self._grammar)
+        if self.choices is not None:
+            prompt = self._media.build_prompt(layout)
+            choice = ChoiceAnswer(self.engine, prompt, self.choices, on_progress, started)
+            self.last_choice = choice
+            said, seconds = list(turns[n_dropped:]), encode_s if question.media else None
+            return Reply(self, question, said, n_dropped, choice, _keep_open, seconds)
+        sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self.grammar)
         generation = Generation(
             self.engine,
             self._media.build_prompt(layout),
@@ -141,14 +163,15 @@ class Session(Conversation):
         limit = n_ctx - max(1, min(self.options.max_tokens or n_ctx, n_ctx // 4))
         n_dropped = 0
         layout = self._lay_out(turns, question)
-        while self._count(layout) > limit and n_dropped < len(turns):
+        most_dropped = len(turns) if self._forgets else 0
+        while self._count(layout) > limit and n_dropped < most_dropped:
             limit = n_ctx // 2
             n_dropped += 1
             layout = self._lay_out(turns[n_dropped:], question)
         if (n_tokens := self._count(layout)) >= n_ctx:
             costs = [f"{a.name} {self.count_cost(a):,}" for a in question.attachments]
             of_files = f" ({', '.join(costs)})" if costs else ""
-            raise InputError(
+            raise PromptTooLongError(
                 f"the prompt has {n_tokens:,} tokens{of_files}, but the context holds {n_ctx:,}",
                 hint=self._find_room(n_tokens),
             )
@@ -184,3 +207,7 @@ class Session(Conversation):
         *before, markup = layout
         assert isinstance(markup, tuple)
         return [*before, markup + self._prefix_ids]
+
+
+def _keep_open() -> None:
+    """Nothing has to be closed after a choice."""

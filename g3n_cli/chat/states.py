@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from g3n_cli.errors import G3nError
 
 if TYPE_CHECKING:  # a conversation with a server does without
@@ -35,8 +37,9 @@ class StateFolder:
         if engine.n_past < _LEAST_POSITIONS:
             return
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine.save_state(self._file(session))
-        self._make_room()
+        kept = self._file(session)
+        engine.save_state(kept)
+        self._make_room(kept)
 
     def restore(self, engine: Engine, session: int) -> str:
         """Take what is kept of a conversation as computed; one line on what came of it, or ""."""
@@ -57,11 +60,17 @@ class StateFolder:
     def _file(self, session: int) -> Path:
         return self._path / f"{session}.npz"
 
-    def _make_room(self) -> None:
+    def _make_room(self, kept: Path) -> None:
+        """Delete the oldest others, and what processes that were killed have left."""
+        for part in self._path.glob("*.part"):
+            pid = part.name.removesuffix(".part").rpartition(".")[2]
+            if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
+                part.unlink(missing_ok=True)
         files = sorted(self._path.glob("*.npz"), key=lambda file: file.stat().st_mtime_ns)
         total = sum(file.stat().st_size for file in files)
-        for file in files[:-1]:
+        for file in files:
             if total <= _MOST_BYTES:
                 return
-            total -= file.stat().st_size
-            file.unlink(missing_ok=True)
+            if file != kept:  # whatever the clock says
+                total -= file.stat().st_size
+                file.unlink(missing_ok=True)

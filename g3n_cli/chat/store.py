@@ -8,19 +8,22 @@ lose more, as the log is not forced to the disk at each piece.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from g3n_cli.chat.conversation import Turn
+from g3n_cli.chat.saved_files import SavedFile, read_files, write_files
 from g3n_cli.chat.store_file import is_corrupt, move_aside, open_database
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import G3nError, UsageError
+from g3n_cli.media.parts import Attachment
 
 _N_TITLE = 80
 _LIST = """
@@ -28,6 +31,7 @@ SELECT id, name, title, model, created, changed,
        (SELECT count(*) FROM turn WHERE turn.session = session.id)
 FROM session
 """
+_NEXT = "(SELECT coalesce(max(touched), 0) + 1 FROM session)"
 _ANSWER = """
 coalesce(answer, (SELECT coalesce(group_concat(text, ''), '')
                   FROM (SELECT text FROM piece WHERE piece.turn = turn.id ORDER BY rowid)))
@@ -66,14 +70,18 @@ class SavedSession:
         system: What the model is told before it.
         turns: What was said, oldest first; also an answer that was broken off.
         draft: A last message that has no answer yet, or "".
-        files: Names of what went with the messages, which is not saved itself.
+        draft_turn: Number of its turn; None without one.
+        files: What went with each turn's message, by reference.
+        draft_files: What goes with the draft.
     """
 
     info: SessionInfo
     system: str
     turns: tuple[Turn, ...]
     draft: str
-    files: tuple[str, ...]
+    draft_turn: int | None
+    files: tuple[tuple[SavedFile, ...], ...]
+    draft_files: tuple[SavedFile, ...]
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,7 @@ class SessionStore:
 
     Args:
         path: The file; made, with its folder, where missing. Only its owner may read it.
+        clock: Seconds since 1970; it may jump, as conversations are ordered by a count.
 
     Attributes:
         notice: What a person should know about the file that was found, or "".
@@ -106,8 +115,8 @@ class SessionStore:
         G3nError: the file cannot be opened, or a newer g3n has written it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.notice = path, ""
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path, self.notice, self._clock = path, "", clock
         try:
             self._db = open_database(path)
         except sqlite3.DatabaseError as error:
@@ -127,7 +136,7 @@ class SessionStore:
     def list_sessions(self, limit: int | None = None) -> list[SessionInfo]:
         """Saved conversations, the last changed first."""
         with _translated(self.path):
-            sql = f"{_LIST} ORDER BY changed DESC, id DESC LIMIT ?"
+            sql = f"{_LIST} ORDER BY touched DESC, id DESC LIMIT ?"
             rows = self._db.execute(sql, (-1 if limit is None else limit,)).fetchall()
         return [SessionInfo(*row) for row in rows]
 
@@ -153,15 +162,22 @@ class SessionStore:
                 "SELECT system FROM session WHERE id = ?", (info.id,)
             ).fetchone()
             rows = self._db.execute(
-                f"SELECT user, {_ANSWER}, ids, stats, files FROM turn WHERE session = ?"
+                f"SELECT user, {_ANSWER}, ids, stats, files, id FROM turn WHERE session = ?"
                 " ORDER BY position",
                 (info.id,),
             ).fetchall()
         # Only an answer that was broken off before its first piece has neither text nor figures.
-        turns = tuple(_read_turn(*row[:4]) for row in rows if row[1] or row[3])
-        draft = rows[-1][0] if len(turns) < len(rows) else ""
-        files = tuple(name for row in rows for name in json.loads(row[4]))
-        return SavedSession(info, system, turns, draft, files)
+        said = [row for row in rows if row[1] or row[3]]
+        draft = rows[-1] if len(said) < len(rows) else None
+        return SavedSession(
+            info,
+            system,
+            turns=tuple(_read_turn(*row[:4]) for row in said),
+            draft=draft[0] if draft else "",
+            draft_turn=draft[5] if draft else None,
+            files=tuple(read_files(row[4]) for row in said),
+            draft_files=read_files(draft[4]) if draft else (),
+        )
 
     def search(self, text: str, limit: int = 20) -> list[Hit]:
         """Turns in which all words of ``text`` occur, the best matches first."""
@@ -189,13 +205,13 @@ class SessionStore:
             UsageError: the name is taken, or looks like a number.
         """
         check_name(name)
-        now = time.time()
+        now = self._clock()
         with self._change() as db:
             if name is not None and self.find(name):
                 raise UsageError(f"a saved conversation is called {name!r} already")
             row = db.execute(
-                "INSERT INTO session (name, model, system, created, changed)"
-                " VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO session (name, model, system, created, changed, touched)"
+                f" VALUES (?, ?, ?, ?, ?, {_NEXT})",
                 (name, model, system, now, now),
             )
             return int(row.lastrowid or 0)
@@ -223,17 +239,23 @@ class SessionStore:
         with _translated(self.path):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
+    def shrink(self) -> None:
+        """Give the disk back what removed conversations took."""
+        with _translated(self.path):
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def fork(self, session: int, n_turns: int) -> int:
         """Copy the first turns of a conversation into a new one and return its number.
 
         Raises:
             G3nError: it was removed.
         """
-        now = time.time()
+        now = self._clock()
         with self._change() as db:
             row = db.execute(
-                "INSERT INTO session (title, model, system, created, changed)"
-                " SELECT title, model, system, ?, ? FROM session WHERE id = ?",
+                "INSERT INTO session (title, model, system, created, changed, touched)"
+                f" SELECT title, model, system, ?, ?, {_NEXT} FROM session WHERE id = ?",
                 (now, now, session),
             )
             if not row.rowcount:
@@ -247,51 +269,69 @@ class SessionStore:
             )
         return copy
 
-    def add_turn(self, session: int, position: int, user: str, model: str) -> int | None:
+    def add_turn(
+        self,
+        session: int,
+        position: int,
+        user: str,
+        model: str,
+        files: Sequence[Attachment] = (),
+    ) -> int | None:
         """Open a turn after ``position`` others and return its number.
 
         None if there is one at that position already: another process goes on there.
         """
         with self._change() as db:
-            (count,) = db.execute(
-                "SELECT count(*) FROM turn WHERE session = ?", (session,)
-            ).fetchone()
-            if count != position:
+            if _count_turns(db, session) != position:
                 return None
             if position == 0:
                 title = next(iter(user.strip().splitlines()), "")[:_N_TITLE]
                 db.execute("UPDATE session SET title = ? WHERE id = ?", (title, session))
             db.execute(
-                "UPDATE session SET changed = ?, model = ? WHERE id = ?",
-                (time.time(), model, session),
+                f"UPDATE session SET changed = ?, model = ?, touched = {_NEXT} WHERE id = ?",
+                (self._clock(), model, session),
             )
-            row = db.execute(
-                "INSERT INTO turn (session, position, user) VALUES (?, ?, ?)",
-                (session, position, user),
+            turn = secrets.randbits(62)  # another chat may hold the number of one that is gone
+            db.execute(
+                "INSERT INTO turn (id, session, position, user, files) VALUES (?, ?, ?, ?, ?)",
+                (turn, session, position, user, write_files(files)),
             )
-            return int(row.lastrowid or 0)
+            return turn
 
-    def add_piece(self, turn: int, text: str) -> None:
-        """Append to the answer of an open turn."""
+    def add_piece(self, turn: int, text: str) -> bool:
+        """Append to the answer of an open turn; False if the turn is gone."""
         with self._change() as db:
-            db.execute("INSERT INTO piece (turn, text) VALUES (?, ?)", (turn, text))
+            sql = "INSERT INTO piece (turn, text) SELECT id, ? FROM turn WHERE id = ?"
+            return db.execute(sql, (text, turn)).rowcount == 1
 
-    def end_turn(self, number: int, turn: Turn) -> None:
-        """Close a turn, with all there is to know of it."""
+    def end_turn(self, number: int, turn: Turn) -> bool:
+        """Close a turn, with all there is to know of it; False if it is gone."""
         ids = struct.pack(f"<{len(turn.ids)}i", *turn.ids)
         stats = json.dumps(asdict(turn.stats))
-        files = json.dumps([attachment.name for attachment in turn.attachments])
         with self._change() as db:
-            db.execute(
-                "UPDATE turn SET answer = ?, ids = ?, stats = ?, files = ? WHERE id = ?",
-                (turn.text, ids, stats, files, number),
+            row = db.execute(
+                "UPDATE turn SET answer = ?, ids = ?, stats = ? WHERE id = ?",
+                (turn.text, ids, stats, number),
             )
             db.execute("DELETE FROM piece WHERE turn = ?", (number,))
+        return row.rowcount == 1
 
-    def cut(self, session: int, n_turns: int) -> None:
-        """Forget the turns of a conversation after the first ones."""
+    def drop_draft(self, turn: int) -> None:
+        """Forget a turn unless something of its answer has come."""
         with self._change() as db:
-            db.execute("DELETE FROM turn WHERE session = ? AND position >= ?", (session, n_turns))
+            db.execute(
+                "DELETE FROM turn WHERE id = ? AND answer IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM piece WHERE piece.turn = turn.id)",
+                (turn,),
+            )
+
+    def cut(self, session: int, n_turns: int) -> bool:
+        """Forget the turn after the first ones; False if more follow: another process goes on."""
+        with self._change() as db:
+            if _count_turns(db, session) > n_turns + 1:
+                return False
+            db.execute("DELETE FROM turn WHERE session = ? AND position = ?", (session, n_turns))
+        return True
 
     def set_system(self, session: int, system: str) -> None:
         """Change what the model is told before a conversation."""
@@ -309,6 +349,11 @@ class SessionStore:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def _count_turns(db: sqlite3.Connection, session: int) -> int:
+    row = db.execute("SELECT count(*) FROM turn WHERE session = ?", (session,)).fetchone()
+    return int(row[0])
 
 
 def check_name(name: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from g3n_cli.errors import G3nError
 
-VERSION = 1
+VERSION = 2
 _BUSY_S = 5.0
 _SCHEMA = """
 CREATE TABLE session (
@@ -20,9 +21,10 @@ CREATE TABLE session (
     model TEXT NOT NULL,
     system TEXT NOT NULL,
     created REAL NOT NULL,
-    changed REAL NOT NULL
+    changed REAL NOT NULL,
+    touched INTEGER NOT NULL DEFAULT 0  -- counts changes of all, as clocks jump
 );
-CREATE INDEX session_by_change ON session (changed);
+CREATE INDEX session_by_touch ON session (touched);
 CREATE TABLE turn (
     id INTEGER PRIMARY KEY,
     session INTEGER NOT NULL REFERENCES session ON DELETE CASCADE,
@@ -52,6 +54,17 @@ CREATE TRIGGER turn_changed AFTER UPDATE OF user, answer ON turn BEGIN
     VALUES ('delete', old.id, old.user, old.answer);
     INSERT INTO words (rowid, user, answer) VALUES (new.id, new.user, new.answer);
 END;
+"""
+
+
+_FROM_VERSION_1 = """
+ALTER TABLE session ADD COLUMN touched INTEGER NOT NULL DEFAULT 0;
+UPDATE session SET touched = (
+    SELECT count(*) FROM session AS other
+    WHERE (other.changed, other.id) <= (session.changed, session.id)
+);
+DROP INDEX session_by_change;
+CREATE INDEX session_by_touch ON session (touched);
 """
 
 
@@ -85,14 +98,30 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise G3nError(f"{path} was written by a newer g3n", "update g3n, or use --no-save")
-        if version == 0:
-            for statement in _split(_SCHEMA):
-                db.execute(statement)
+        for statement in _split({0: _SCHEMA, 1: _FROM_VERSION_1}.get(version, "")):
+            db.execute(statement)
+        if version == 1:
+            _describe_files(db)
+        if version < VERSION:
             db.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def _describe_files(db: sqlite3.Connection) -> None:
+    """From version 1, which kept names of files alone.
+
+    In Python, since names of files may hold what SQLite's JSON makes no text of.
+    """
+    rows = db.execute("SELECT id, files FROM turn WHERE files != '[]'").fetchall()
+    for turn, files in rows:
+        try:
+            described = [{"name": str(name)} for name in json.loads(files)]
+        except (ValueError, TypeError, RecursionError):
+            described = []
+        db.execute("UPDATE turn SET files = ? WHERE id = ?", (json.dumps(described), turn))
 
 
 def _split(script: str) -> Iterator[str]:

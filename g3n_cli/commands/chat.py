@@ -29,6 +29,13 @@ from g3n_cli.commands.answer_options import (
     TopPOption,
 )
 from g3n_cli.commands.asking import Wording, ask, is_at_terminal
+from g3n_cli.commands.constrained_options import (
+    ChoiceExitOption,
+    ChoiceOption,
+    SchemaOption,
+    Wanted,
+    read_wanted,
+)
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.media_options import (
     AudioPadOption,
@@ -129,6 +136,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     seed: SeedOption = None,
     stop: StopOption = None,
     grammar: GrammarOption = None,
+    schema: SchemaOption = None,  # noqa: ARG001  read_wanted has it, and the next two
+    choice: ChoiceOption = None,  # noqa: ARG001
+    choice_exit: ChoiceExitOption = False,  # noqa: ARG001
     prefix: PrefixOption = "",
     num: NumOption = 1,
     extract: ExtractOption = False,
@@ -224,6 +234,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     wording = Wording(prompt, template, append)
     form = Form(json, stats, "last" if extract_last else "first" if extract else None, num)
     is_conversation = wording.is_empty and form.may_talk and is_at_terminal(terminal)
+    wanted = read_wanted(context, is_open=is_conversation)
     if is_address(device):
         refuse_engine_flags(context)
         media = replace(media, image_size=None)
@@ -236,6 +247,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
                 terminal,
                 media,
                 form=form,
+                wanted=wanted,
                 preview=preview,
             )
         return
@@ -286,6 +298,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
             load_s,
             notice=spec.notice,
             form=form,
+            wanted=wanted,
             preview=preview,
         )
 
@@ -330,6 +343,7 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     *,
     notice: str = "",
     form: Form,
+    wanted: Wanted | None = None,
     preview: bool,
 ) -> None:
     """Answer one question, or without its text talk until the person leaves."""
@@ -344,4 +358,7 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     from g3n_cli.ui.oneshot import answer
 
     files.show_all()
-    answer(conversation, question, terminal, form, load_s)
+    if wanted is None:
+        answer(conversation, question, terminal, form, load_s)
+    elif code := wanted.answer(conversation, question, terminal, form, load_s):
+        raise typer.Exit(code)

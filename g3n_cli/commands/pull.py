@@ -11,6 +11,7 @@ import typer
 
 from g3n_cli.commands.complete import complete_model
 from g3n_cli.errors import ModelError, Terminated
+from g3n_cli.offline import check_hub
 from g3n_cli.ui.text import escape_json, format_bytes
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def fetch_file(file: HubFile, entry: Entry | None, terminal: Terminal) -> Held:
     from g3n_cli.registry.places import Held
     from g3n_cli.ui.transfer import TransferBar
 
-    hub.check_online()
+    check_hub(file.ref)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if entry and entry.is_gated and not hub.has_token():
         raise hub.refuse_gated(file.repo)

@@ -20,6 +20,7 @@ FOR_SERVERS = frozenset(
         *("file", "fps", "frames", "start", "end", "sound", "preview"),
         *("template", "param", "append", "extract", "extract_last", "num"),
         *("go_on", "session", "no_save"),
+        *("schema", "choice_exit"),
         *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
     )
 )
@@ -35,7 +36,8 @@ def refuse_engine_flags(context: typer.Context, for_servers: Collection[str] = F
     """Refuse flags that are about models of this machine.
 
     Settings of the environment and of the configuration file are its defaults, and stay unused;
-    but an answer that should follow a grammar, or begin with a text, must not come without.
+    but an answer that should follow a grammar, be a choice, or begin with a text, must not come
+    without.
 
     Args:
         context: Of the command.
@@ -44,11 +46,12 @@ def refuse_engine_flags(context: typer.Context, for_servers: Collection[str] = F
     Raises:
         UsageError: there is such a flag.
     """
+    for_servers = {*for_servers, "offline"}  # which says itself what it forbids
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
         is_given = source is not None and source.name == "COMMANDLINE"
-        is_needed = name in ("grammar", "prefix") and bool(context.params.get(name))
+        is_needed = name in ("grammar", "choice", "prefix") and bool(context.params.get(name))
         if name not in for_servers and (is_given or is_needed):
             flag = max(parameter.opts, key=len)
             raise UsageError(

@@ -14,6 +14,7 @@ import typer
 
 from g3n_cli.config import CPU, count_physical_cores
 from g3n_cli.errors import ExitCode, G3nError, Terminated, UsageError
+from g3n_cli.offline import check_online
 
 HELP = """Lend this machine's processor or GPU to g3n on another machine.
 
@@ -55,6 +56,7 @@ def serve_device(
     from g3n_cli.ggml.device_backend import find_device
     from g3n_cli.ui.terminal import Terminal
 
+    check_online(f"serve-device at {host}:{port}")
     check_address(host, port)
     if rpc.is_rpc(device):
         raise UsageError("--device is one of this machine's own devices")

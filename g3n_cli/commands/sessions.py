@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from g3n_cli.errors import UsageError
+from g3n_cli.ui.text import escape_json, make_visible
 
 if TYPE_CHECKING:
     from g3n_cli.chat.store import SessionStore
@@ -60,11 +61,11 @@ def list_sessions(
 @app.command()
 def show(wanted: WantedArgument, *, as_json: JsonOption = False) -> None:
     """Print a conversation."""
-    from g3n_cli.ui.sessions import export_session
+    from g3n_cli.ui.sessions import show_session
 
     with open_store() as store:
         saved = store.load(wanted)
-    sys.stdout.write(export_session(saved, "json" if as_json else "md"))
+    sys.stdout.write(show_session(saved, "json" if as_json else "md"))
 
 
 @app.command()
@@ -75,8 +76,6 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find turns by their words, the best matches first."""
-    from g3n_cli.ui.text import make_visible
-
     with open_store() as store:
         hits = store.search(" ".join(words), limit)
     if as_json:
@@ -106,19 +105,21 @@ def export(
     ] = None,
 ) -> None:
     """Write a conversation as Markdown, JSON or an HTML page of its own."""
-    from g3n_cli.ui.sessions import EXPORT_FORMATS, export_session
+    from g3n_cli.ui.sessions import EXPORT_FORMATS, export_session, show_session
 
     suffix = output.suffix.removeprefix(".").lower() if output else ""
     if form is not None and form not in EXPORT_FORMATS:
         raise UsageError(f"--format must be md, json or html, not {form!r}")
+    chosen = EXPORT_FORMATS.get(form or suffix, "md")
     with open_store() as store:
-        text = export_session(store.load(wanted), EXPORT_FORMATS.get(form or suffix, "md"))
+        saved = store.load(wanted)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(show_session(saved, chosen))
         return
+    text = export_session(saved, chosen)
     partial = output.with_name(output.name + ".part")
     try:
-        partial.write_text(text, "utf-8")
+        partial.write_text(text, "utf-8", errors="replace")
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
@@ -161,4 +162,4 @@ def rm(
 
 
 def _write_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(escape_json(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")

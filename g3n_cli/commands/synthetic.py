@@ -12,7 +12,7 @@ from g3n_cli.bench.synthetic import SHAPES, Quant, ShapeName, list_tensors, make
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import format_bytes
+from g3n_cli.ui.text import format_bytes, make_visible
 
 _ASK_FROM = 100_000_000
 
@@ -62,7 +62,7 @@ def _parse(text: str) -> tuple[ShapeName, Quant]:
 def _ask(what: str, terminal: Terminal) -> None:
     if not terminal.stdin.isatty():
         raise UsageError(what, "agree with --yes")
-    terminal.stderr.write(f"{what}. Make it? [y/N] ")
+    terminal.stderr.write(f"{make_visible(what)}. Make it? [y/N] ")
     terminal.stderr.flush()
     if terminal.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("no model was made", "name one with -m")

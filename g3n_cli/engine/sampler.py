@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +31,7 @@ class Sampler:
         vocab: Vocabulary that ``grammar`` is about; needed for a grammar only.
         grammar: GBNF text the answer must follow, or None.
         n_sampled: Tokens from this id up are never chosen; None allows all.
+        end_ids: Tokens that end an answer under a grammar; None leaves that to llama.cpp.
 
     Raises:
         UsageError: the grammar is not usable.
@@ -41,8 +43,11 @@ class Sampler:
         vocab: Vocab | None = None,
         grammar: str | None = None,
         n_sampled: int | None = None,
+        end_ids: frozenset[int] | None = None,
     ) -> None:
         self._n_sampled = n_sampled
+        self._vocab, self._end_ids = vocab, end_ids
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._candidates: Candidates | None = None
         self._grammar: GrammarSampler | None = None
         if grammar is not None:
@@ -66,7 +71,7 @@ class Sampler:
         if not np.isfinite(logits[best]):
             raise G3nError("the model computed logits that are not numbers")
         token = best if self._chain is None else self._draw(logits, self._chain)
-        if self._grammar is None or self._grammar.allows(token):
+        if self._grammar is None or (self._grammar.allows(token) and self._is_sound(token)):
             return token
         return self._sample_within(self._grammar, logits)
 
@@ -75,7 +80,9 @@ class Sampler:
         if self._chain is not None:
             self._chain.accept(token)
         if self._grammar is not None:
+            assert self._vocab is not None
             self._grammar.accept(token)
+            self._utf8.decode(self._vocab.piece(token, special=False))
 
     def accept_prompt(self, ids: Sequence[int]) -> None:
         """Take note of the prompt's last tokens, which a repeat penalty counts as well."""
@@ -94,13 +101,36 @@ class Sampler:
 
     def _sample_within(self, grammar: GrammarSampler, logits: Logits) -> int:
         """Choose among the tokens the grammar allows: slow, as each token is checked."""
-        candidates = self._fill(logits)
-        grammar.apply(candidates)
-        allowed: npt.NDArray[np.float32] = candidates.rows["logit"]
-        best = int(allowed.argmax())
-        if not np.isfinite(allowed[best]):
-            raise G3nError("no token of the model fits the grammar")
-        return best if self._chain is None else self._chain.select(candidates)
+        logits = logits.copy()
+        while True:
+            candidates = self._fill(logits)
+            grammar.apply(candidates)
+            allowed: npt.NDArray[np.float32] = candidates.rows["logit"]
+            best = int(allowed.argmax())
+            if not np.isfinite(allowed[best]):
+                raise G3nError("no token of the model fits the grammar")
+            token = best if self._chain is None else self._chain.select(candidates)
+            if self._is_sound(token):
+                return token
+            logits[token] = -np.inf
+
+    def _is_sound(self, token: int) -> bool:
+        """Whether a token is right where a grammar allows it.
+
+        llama.cpp takes some bytes that are no UTF-8 for characters, and the ends of other models'
+        answers for the end of this one's.
+        """
+        assert self._vocab is not None
+        if self._end_ids is not None and self._vocab.is_control(token):
+            return token in self._end_ids
+        state = self._utf8.getstate()
+        try:
+            self._utf8.decode(self._vocab.piece(token, special=False))
+        except UnicodeDecodeError:
+            return False
+        finally:
+            self._utf8.setstate(state)
+        return True
 
     def _fill(self, logits: Logits) -> Candidates:
         if self._candidates is None:
@@ -120,7 +150,7 @@ def make_sampler(engine: Engine, sampling: Sampling, grammar: str | None = None)
     if grammar is not None and vocab is None:
         raise UsageError(f"{engine.info.name} cannot follow a grammar")
     n_sampled = N_TEXT_TOKENS if engine.info.architecture == ARCHITECTURE else None
-    return Sampler(sampling, vocab, grammar, n_sampled)
+    return Sampler(sampling, vocab, grammar, n_sampled, engine.info.end_ids)
 
 
 def _make_chain(sampling: Sampling) -> SamplerChain | None:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from g3n_cli.errors import ContextFullError, ModelError, ServerError, UsageError
+from g3n_cli.offline import check_online
 
 MOST_BYTES = 1 << 20
 """Of one event or one list; more is taken for a fault."""
@@ -93,6 +94,9 @@ class Server:
         key: Sent with each request, or None; never shown.
         on_retry: Told, in one line, when a request is sent again.
         patience: How long to wait.
+
+    Raises:
+        G3nError: connections are forbidden.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Server:
         on_retry: Callable[[str], None],
         patience: Patience | None = None,
     ) -> None:
+        check_online(str(address))
         self.address = address
         self._key = key
         self._on_retry = on_retry

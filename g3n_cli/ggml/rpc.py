@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from g3n_cli.errors import ServerError, UsageError
 from g3n_cli.ggml.bindings import RPC_ADD_SERVER, RPC_START_SERVER
 from g3n_cli.ggml.library import load
+from g3n_cli.offline import check_online
 
 PREFIX = "rpc:"
 PORT = 50052
@@ -58,8 +59,10 @@ def connect(name: str) -> int:
     Raises:
         UsageError: this is no name of a server, or ggml is built without RPC.
         ServerError: the server cannot be used.
+        G3nError: connections are forbidden.
     """
     host, port = parse_endpoint(name)
+    check_online(name)
     check_built()
     greet(host, port)
     lib = load()

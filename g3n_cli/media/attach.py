@@ -16,6 +16,7 @@ from g3n_cli.media.detect import FileKind, detect
 from g3n_cli.media.document import read_document
 from g3n_cli.media.options import MediaOptions
 from g3n_cli.media.parts import Attachment
+from g3n_cli.media.reference import refer
 from g3n_cli.media.source import Source
 
 MOST_FILES = 100
@@ -87,8 +88,10 @@ def read_attachment(source: Source, options: MediaOptions) -> Attachment:
         InputError: it is broken, empty, or of a kind that cannot be read.
     """
     started = time.perf_counter()
-    attachment = _read(source, detect(source), options)
-    return replace(attachment, read_s=time.perf_counter() - started)
+    kind = detect(source)
+    attachment = _read(source, kind, options)
+    reference = None if source.path is None else refer(source.path, kind, options)
+    return replace(attachment, read_s=time.perf_counter() - started, reference=reference)
 
 
 def _read(source: Source, kind: FileKind, options: MediaOptions) -> Attachment:

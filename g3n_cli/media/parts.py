@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from g3n_cli.media.options import MediaOptions
+
 if TYPE_CHECKING:  # a conversation with a server starts without it
     import numpy.typing as npt
 
@@ -46,6 +48,25 @@ class MediumPart:
 Part: TypeAlias = TextPart | MediumPart
 
 
+@dataclass(frozen=True)
+class FileReference:
+    """A file, and how to know it again.
+
+    Attributes:
+        path: Where it is, from the root.
+        kind: What it was found to be.
+        sha256: Of its bytes.
+        n_bytes: How many they are.
+        options: What of it was wanted.
+    """
+
+    path: str
+    kind: str
+    sha256: str
+    n_bytes: int
+    options: MediaOptions
+
+
 @dataclass(frozen=True, eq=False)
 class Attachment:
     """A file that goes with a message.
@@ -54,13 +75,15 @@ class Attachment:
         name: As the person named it.
         description: What it holds, in a few words.
         parts: Its content.
-        read_s: Seconds that reading and decoding took.
+        read_s: Seconds that reading, decoding, resizing and resampling took.
+        reference: To read it again later; None for what came through a pipe.
     """
 
     name: str
     description: str
     parts: tuple[Part, ...]
     read_s: float = 0.0
+    reference: FileReference | None = None
 
     @property
     def media(self) -> list[MediumPart]:

@@ -6,7 +6,6 @@ the token that ``hf auth login`` keeps, ``HTTPS_PROXY`` and ``NO_PROXY``, ``HF_H
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -72,17 +71,6 @@ class Remote:
     revision: str
     n_bytes: int | None
     sha256: str | None
-
-
-def check_online() -> None:
-    """Refuse where connections are forbidden.
-
-    Raises:
-        G3nError: they are.
-    """
-    for name in ("G3N_OFFLINE", "HF_HUB_OFFLINE"):
-        if os.environ.get(name, "").lower() not in ("", "0", "false", "no", "off"):
-            raise G3nError(f"nothing is fetched while {name} is set", f"unset {name} to fetch")
 
 
 def has_token() -> bool:

@@ -23,7 +23,8 @@ def show_waiting(terminal: Terminal, text: str) -> Iterator[None]:
     if not terminal.can_animate:
         yield
         return
-    terminal.stderr.write(text)
+    n_columns = shutil.get_terminal_size().columns
+    terminal.stderr.write(make_visible(text)[: n_columns - 1])  # a wrapped line cannot be erased
     terminal.stderr.flush()
     try:
         yield
@@ -49,7 +50,7 @@ class ProgressBar:
         show: Callable[[int], str] = "{:,} tokens".format,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._label, self._show = label, show
+        self._label, self._show = make_visible(label), show
         self._stream = terminal.stderr if terminal.can_animate else None
         self._clock = clock
         self._started = clock()

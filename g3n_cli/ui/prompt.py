@@ -13,6 +13,7 @@ from prompt_toolkit.styles import Style
 from g3n_cli.errors import Terminated
 from g3n_cli.ui.completion import ChatCompleter
 from g3n_cli.ui.history import ChatHistory
+from g3n_cli.ui.text import make_visible
 
 STYLE = Style.from_dict(
     {
@@ -81,7 +82,7 @@ class InputLine:
             KeyboardInterrupt: Ctrl+C.
         """
         try:
-            answer: str = prompt(f"{question} [Y/n] ")
+            answer: str = prompt(f"{make_visible(question)} [Y/n] ")
         except EOFError:
             return False
         return answer.strip().lower() in ("", "y", "yes")

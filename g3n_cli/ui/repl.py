@@ -18,7 +18,7 @@ from g3n_cli.ui.prompt import InputLine
 from g3n_cli.ui.slash import SlashCommands, escape_message, read_command
 from g3n_cli.ui.slash_types import Draft, Leave, Regenerate
 from g3n_cli.ui.terminal import Terminal, hide_typing
-from g3n_cli.ui.text import format_bytes
+from g3n_cli.ui.text import format_bytes, make_visible
 
 if TYPE_CHECKING:  # it comes with an engine, which a conversation with a server does without
     from g3n_cli.chat.autosize import AutoSize
@@ -67,7 +67,8 @@ class Repl:
             self._history,
         )
         self._n_used: int | None = 0
-        self._draft = escape_message(conversation.recorder.draft)
+        self._draft = escape_message(conversation.recorder.draft.text)
+        self._files.waiting += conversation.recorder.draft.attachments
         self._is_warned = False
 
     def run(self) -> None:
@@ -197,4 +198,4 @@ class Repl:
             parts.append(f"{stats.decode_tps:.1f} tok/s")
         if engine is not None:
             parts.append(format_bytes(read_rss_bytes()))
-        return " · ".join(parts)
+        return make_visible(" · ".join(parts))

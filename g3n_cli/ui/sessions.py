@@ -11,8 +11,9 @@ from typing import Literal
 
 from markdown_it import MarkdownIt
 
+from g3n_cli.chat.saved_files import SavedFile
 from g3n_cli.chat.store import SavedSession, SessionInfo
-from g3n_cli.ui.text import make_visible
+from g3n_cli.ui.text import escape_json, make_visible
 
 ExportFormat = Literal["md", "json", "html"]
 EXPORT_FORMATS: dict[str, ExportFormat] = {"md": "md", "json": "json", "html": "html"}
@@ -55,6 +56,12 @@ def format_sessions(sessions: Sequence[SessionInfo], current: int | None = None)
     )
 
 
+def show_session(saved: SavedSession, form: ExportFormat) -> str:
+    """A whole conversation as ``export_session`` has it, but safe to print."""
+    text = export_session(saved, form)
+    return escape_json(text) if form == "json" else make_visible(text)
+
+
 def export_session(saved: SavedSession, form: ExportFormat) -> str:
     """A whole conversation as Markdown, JSON, or a page of its own."""
     match form:
@@ -69,30 +76,40 @@ def export_session(saved: SavedSession, form: ExportFormat) -> str:
 def to_dict(saved: SavedSession) -> dict[str, object]:
     """A conversation for programs; tokens are left out."""
     turns = [
-        {"user": turn.user, "answer": turn.text, "stats": asdict(turn.stats)}
-        for turn in saved.turns
+        {
+            "user": turn.user,
+            "answer": turn.text,
+            "stats": asdict(turn.stats),
+            "files": [file.describe() for file in files],
+        }
+        for turn, files in zip(saved.turns, saved.files, strict=True)
     ]
-    known = {"system": saved.system, "turns": turns, "draft": saved.draft, "files": saved.files}
-    return {**asdict(saved.info), **known}
+    return {**asdict(saved.info), "system": saved.system, "turns": turns, "draft": saved.draft}
 
 
 def _to_markdown(saved: SavedSession) -> str:
     parts = [f"# {_title(saved)}", _about(saved)]
     if saved.system:
         parts.append(f"**System**\n\n{saved.system}")
-    for turn in saved.turns:
-        parts += [f"**You**\n\n{turn.user}", f"**{saved.info.model}**\n\n{turn.text}"]
+    for turn, files in zip(saved.turns, saved.files, strict=True):
+        you = f"**You**{_name_files(files)}"
+        parts += [f"{you}\n\n{turn.user}", f"**{saved.info.model}**\n\n{turn.text}"]
     return "\n\n".join(parts) + "\n"
 
 
 def _to_html(saved: SavedSession) -> str:
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     parts = [f'<p class="system">{html.escape(saved.system)}</p>'] if saved.system else []
-    for turn in saved.turns:
-        parts.append(f'<p class="user">{html.escape(turn.user)}</p>')
+    for turn, files in zip(saved.turns, saved.files, strict=True):
+        said = html.escape(turn.user + _name_files(files))
+        parts.append(f'<p class="user">{said}</p>')
         parts.append(f"<div>{markdown.render(turn.text)}</div>")
     title, about = html.escape(_title(saved)), html.escape(_about(saved))
     return _PAGE.format(title=title, about=about, body="\n".join(parts))
+
+
+def _name_files(files: Sequence[SavedFile]) -> str:
+    return f" ({', '.join(file.name for file in files)})" if files else ""
 
 
 def _title(saved: SavedSession) -> str:

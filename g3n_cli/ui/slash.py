@@ -47,7 +47,13 @@ class SlashCommands:
         files: What goes with the next message.
     """
 
-    ALIASES = {"?": "help", "quit": "exit", "bye": "exit", "q": "exit"}  # noqa: RUF012
+    ALIASES = {  # noqa: RUF012
+        "?": "help",
+        "quit": "exit",
+        "bye": "exit",
+        "q": "exit",
+        "rename": "save",
+    }
 
     def __init__(self, conversation: Conversation, terminal: Terminal, files: Files) -> None:
         self._conversation = conversation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from g3n_cli.chat.saved import SavedChat
 from g3n_cli.chat.store import SessionInfo
 from g3n_cli.errors import UsageError
@@ -25,8 +27,9 @@ class SessionCommands:
         self.commands = {
             "sessions": Command("", "list the last saved conversations", self._list),
             "load": Command("NAME", "go on with a saved one, by name or number", self._load),
-            "save": Command("NAME", "give this one a name; it is saved anyway", self._rename),
-            "rename": Command("NAME", "the same", self._rename),
+            "save": Command(
+                "[NAME]", "tell where this one is kept, and name it (also /rename)", self._save
+            ),
             "fork": Command("", "go on in a copy of this one", self._fork),
         }
 
@@ -39,12 +42,21 @@ class SessionCommands:
             raise UsageError("which conversation?", "/sessions lists them")
         self._saved.resume(wanted)
         self._terminal.note(self._saved.describe())
-        return Draft(self._saved.draft) if self._saved.draft else None
+        draft = self._saved.draft
+        return Draft(draft.text, draft.attachments) if draft.text else None
 
-    def _rename(self, name: str) -> None:
-        if not name:
-            raise UsageError("which name?", "for example /save trip to Rome")
-        self._note(self._saved.rename(name))
+    def _save(self, name: str) -> None:
+        place = self._saved.store.path
+        if name:
+            info = self._saved.rename(name)
+            self._note(info)
+        elif self._saved.session is None:
+            self._terminal.note(f"It is kept from its first message on, in {place}")
+            return
+        else:
+            info = self._saved.info()
+        wanted = shlex.quote(info.name or str(info.id))
+        self._terminal.note(f"Kept as it goes in {place}; g3n chat --session {wanted} goes on.")
 
     def _fork(self, _: str) -> None:
         self._note(self._saved.fork())

@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 # Ranges of characters that move the cursor, change its state, or reorder what is read:
-# C0 except newline and tab, DEL, C1, line and paragraph separators, and bidirectional overrides.
+# C0 except newline and tab, DEL, C1, line and paragraph separators, and bidirectional overrides;
+# also halves of characters, which stand for bytes of file names that are no text.
 _C0 = [c for c in range(0x20) if c not in (0x09, 0x0A)]
 _BARE = [*range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_BARE += range(0xD800, 0xE000)
 
 _VISIBLE = {c: chr(0x2400 + c) for c in _C0}
 _VISIBLE |= {c: f"<U+{c:04X}>" for c in _BARE}

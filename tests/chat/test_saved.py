@@ -1,15 +1,25 @@
+import os
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from g3n_cli.chat.conversation import Question
+from g3n_cli.chat.media import MediaStore
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.saved import SavedChat
 from g3n_cli.chat.session import Session
 from g3n_cli.chat.states import StateFolder
 from g3n_cli.chat.store import SessionStore
+from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.errors import UsageError
+from g3n_cli.media.attach import read_attachment
+from g3n_cli.media.options import MediaOptions
+from g3n_cli.media.source import Source
+from tests.fake_encoder import FakeProjector
 from tests.fakes import make_engine, show_ids
+from tests.media_files import encode, make_picture
 
 GREEDY = AnswerOptions(seed=1, temp=0)
 
@@ -47,7 +57,7 @@ def test_a_conversation_goes_on_with_the_tokens_it_had(store):
     say(begin(store, "Hi!"), "Hello")
     later = begin(store, "Bye.")
     later.recorder.resume()
-    assert later.recorder.draft == ""
+    assert later.recorder.draft.text == ""
     say(later, "And?")
     assert saved_turns(store) == [("Hello", "Hi!"), ("And?", "Bye.")]
     assert later.turns[0].ids != ()
@@ -135,6 +145,159 @@ def test_two_chats_that_go_on_with_one_conversation_part(store):
     (note,) = two.recorder.take_notes()
     assert "this one is now conversation 2" in note
     assert one.recorder.take_notes() == two.recorder.take_notes() == []
+
+
+def while_waiting(step):
+    """Does something once while a chat waits for its first token."""
+    steps = [step]
+
+    def look(_done, _total):
+        if steps:
+            steps.pop()()
+
+    return look
+
+
+def test_a_chat_that_waits_for_its_first_token_keeps_its_turn(store):
+    say(begin(store, "Hi!"), "Hello")
+    one, two = begin(store, "One."), begin(store, "Two.")
+    one.recorder.resume()
+    list(one.reply("1", while_waiting(two.recorder.resume)))
+    assert saved_turns(store) == [("Hello", "Hi!"), ("1", "One.")]
+    assert (two.recorder.draft.text, one.recorder.take_notes()) == ("1", [])
+    say(two, "2")
+    assert saved_turns(store) == [("Hello", "Hi!"), ("1", "One.")]
+    assert saved_turns(store, "2") == [("Hello", "Hi!"), ("2", "Two.")]
+
+
+@pytest.mark.parametrize("answer", ["One.", ""])
+def test_a_chat_whose_turn_was_replaced_while_it_waited_goes_on_in_a_copy(store, answer):
+    say(begin(store, "Hi!"), "Hello")
+    one, two = begin(store, answer), begin(store, "Two.")
+    one.recorder.resume()
+
+    def speak():
+        two.recorder.resume()
+        say(two, "2")
+
+    list(one.reply("1", while_waiting(speak)))
+    assert saved_turns(store) == [("Hello", "Hi!"), ("2", "Two.")]
+    if answer:
+        assert saved_turns(store, "2") == [("Hello", "Hi!"), ("1", "One.")]
+        (note,) = one.recorder.take_notes()
+        assert "this one is now conversation 2" in note
+
+
+def test_a_message_that_nobody_answered_makes_room_for_the_next(store):
+    say(begin(store, "Hi!"), "Hello")
+    store.add_turn(1, 1, "lost", "model")
+    later = begin(store, "Bye.")
+    later.recorder.resume()
+    assert (later.recorder.draft.text, store.load("1").draft) == ("lost", "lost")
+    say(later, "And?")
+    assert saved_turns(store) == [("Hello", "Hi!"), ("And?", "Bye.")]
+    assert later.recorder.take_notes() == []
+
+
+@pytest.mark.parametrize("has_draft", [False, True])
+def test_undo_leaves_what_another_chat_has_said(store, has_draft):
+    say(begin(store, "Hi!"), "Hello")
+    if has_draft:
+        store.add_turn(1, 1, "lost", "model")
+    one, two = begin(store, "One."), begin(store, "Two.")
+    one.recorder.resume()
+    two.recorder.resume()
+    say(two, "2")
+    one.undo()
+    assert saved_turns(store) == [("Hello", "Hi!"), ("2", "Two.")]
+    say(one, "1")
+    assert saved_turns(store, "2") == [("1", "One.")]
+
+
+def begin_seeing(store, answer, reader=None):
+    """A chat that can be shown pictures, or cannot."""
+    session = begin(store, answer)
+    session.engine.info = replace(session.engine.info, n_embd=8)
+    media = MediaStore(session.engine.info, (reader or FakeProjector()).open)
+    session = Session(session.engine, GREEDY, media=media)
+    session.recorder = SavedChat(store, StateFolder(store.path.parent / "kv"), session)
+    return session
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(make_picture(), "PNG"))
+    return path
+
+
+SQUARE = MediaOptions(image_size=64)
+
+
+def send(session, path):
+    attachment = read_attachment(Source.of_path(path), SQUARE)
+    list(session.reply(Question("What?", (attachment,))))
+    return session.turns[-1].attachments[0]
+
+
+def test_pictures_of_earlier_turns_are_read_again_as_they_were(store, picture):
+    sent = send(begin_seeing(store, "A cat."), picture)
+    later = begin_seeing(store, "Yes.")
+    later.recorder.resume()
+    (again,) = later.turns[0].attachments
+    assert [part.content_hash for part in again.media] == [p.content_hash for p in sent.media]
+    assert (again.name, later.recorder.take_notes()) == (sent.name, [])
+    say(later, "Sure?")
+    third = begin_seeing(store, "No.")
+    third.recorder.resume()
+    assert [len(turn.attachments) for turn in third.turns] == [1, 0]
+    third.recorder.fork()
+    assert [len(files) for files in store.load("2").files] == [1, 0]
+
+
+def test_what_a_model_cannot_read_is_left_out_and_named(store, picture):
+    send(begin_seeing(store, "A cat."), picture)
+    blind = begin_seeing(store, "Yes.", Projector(None, 1))
+    blind.recorder.resume()
+    (note,) = blind.recorder.take_notes()
+    assert f"reads no image: {picture}; its message goes on as text alone" in note
+    say(blind, "Sure?")
+    assert saved_turns(store) == [("What?", "A cat."), ("Sure?", "Yes.")]
+
+
+def swap_bytes(path):
+    """As long as before, and with the same times."""
+    times = path.stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (Path.unlink, "is not there any more"),
+        (swap_bytes, "has changed"),
+        (lambda path: path.write_bytes(b"longer" * 999), "has changed"),
+        (lambda path: (path.unlink(), path.mkdir()), "is not there any more"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "is not there any more"),
+    ],
+)
+def test_a_file_that_is_gone_or_changed_is_named(store, picture, change, fault):
+    send(begin_seeing(store, "A cat."), picture)
+    change(picture)
+    later = begin_seeing(store, "Yes.")
+    later.recorder.resume()
+    assert later.recorder.take_notes() == [f"{picture} {fault}; its message goes on as text alone"]
+    assert later.turns[0].attachments == ()
+
+
+def test_a_draft_comes_back_with_its_files(store, picture):
+    session = begin_seeing(store, "A cat.")
+    attachment = read_attachment(Source.of_path(picture), SQUARE)
+    store.add_turn(store.begin("model", ""), 0, "What?", "model", (attachment,))
+    session.recorder.resume()
+    (again,) = session.recorder.draft.attachments
+    assert (session.recorder.draft.text, again.name) == ("What?", str(picture))
 
 
 def test_names_begin_and_find_conversations(store):

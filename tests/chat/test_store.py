@@ -1,4 +1,5 @@
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -10,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from g3n_cli.chat.conversation import Turn
+from g3n_cli.chat.saved_files import SavedFile
 from g3n_cli.chat.store import SessionStore
+from g3n_cli.chat.store_file import VERSION
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import G3nError, UsageError
+from tests.model_files import TESTS
 
+OLD = TESTS / "data" / "store" / "chats-1.db"
 STATS = GenerationStats(5, 0, 3, 0.1, 50.0, 20.0, "end")
 
 
@@ -192,6 +197,91 @@ def test_a_file_of_a_newer_g3n_is_left_alone(store, path):
         assert db.execute("SELECT count(*) FROM session").fetchone() == (1,)
 
 
+def test_a_file_of_version_1_is_brought_to_this_one(path):
+    """It was written by the program of that time."""
+    path.parent.mkdir()
+    shutil.copy(OLD, path)
+    for _ in range(2):
+        with closing(SessionStore(path)) as store:
+            saved = store.load("rome")
+            assert store.search("nothing") != []
+    said = [(turn.user, turn.text, turn.ids) for turn in saved.turns]
+    assert said == [
+        ("What is in it?", "A cat.", (7, 8)),
+        ("And?", "Nothing.", (9,)),
+        ("Broken off", "Once ", ()),
+    ]
+    files = (SavedFile("cat \udcff.png", None), SavedFile("note.txt", None))
+    assert saved.files == (files, (), ())
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+HOSTILE = [
+    "nonsense",
+    "7",
+    "[7, null]",
+    "[" * 100_000,
+    '[{"name": "a", "path": 7}]',
+    '[{"name": "a", "path": "/x", "kind": "text", "sha256": "0", "n_bytes": 1, "options": {}}]',
+]
+
+
+@pytest.mark.parametrize("files", HOSTILE, ids=range(len(HOSTILE)))
+@pytest.mark.parametrize("is_old", [True, False])
+def test_files_that_make_no_sense_are_no_files(path, files, is_old):
+    path.parent.mkdir()
+    shutil.copy(OLD, path)
+    if not is_old:
+        SessionStore(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE turn SET files = ?", (files,))
+    with closing(SessionStore(path)) as store:
+        found = store.load("rome").files
+    assert len(found) == 3
+    assert all(file.reference is None for turn in found for file in turn)
+
+
+def test_order_is_that_of_changes_whatever_the_clock_says(path):
+    moments = [50.0]
+    with closing(SessionStore(path, lambda: moments[-1])) as store:
+        for moment, name in ((5e9, "future"), (1.0, "past"), (-7.0, "before"), (2e9, "now")):
+            moments.append(moment)
+            say(store, store.begin("model", "", name), ("Hello", "Hi!"))
+        moments.append(0.0)
+        say(store, 1, ("And?", "Bye."), first=1)
+        store.fork(3, 1)
+        listed = store.list_sessions()
+    assert [info.name for info in listed] == [None, "future", "now", "before", "past"]
+    assert [info.changed for info in listed] == [0.0, 0.0, 2e9, -7.0, 1.0]
+
+
+def test_ten_thousand_conversations_are_all_there_and_in_order(store, path):
+    n, step = 10_000, 7_919
+    with closing(sqlite3.connect(path)) as db:
+        db.executemany(
+            "INSERT INTO session (id, name, title, model, system, created, changed, touched)"
+            " VALUES (?, ?, ?, 'model', '', 0, ?, ?)",
+            ((i, f"name{i}", f"title {i}", i, i * step % n) for i in range(1, n + 1)),
+        )
+        db.executemany(
+            "INSERT INTO turn (session, position, user, answer) VALUES (?, 0, ?, 'yes')",
+            ((i, f"word{i} every") for i in range(1, n + 1)),
+        )
+        db.commit()
+    wanted = sorted(range(1, n + 1), key=lambda i: (i * step % n, i), reverse=True)
+    assert [info.id for info in store.list_sessions()] == wanted
+    assert [info.id for info in store.list_sessions(20)] == wanted[:20]
+    assert [hit.session for hit in store.search("word777")] == [777]
+    assert len(store.search("every", 2 * n)) == n
+    assert store.load("name4711").turns[0].user == "word4711 every"
+    say(store, 5_000, ("And?", "Bye."), first=1)
+    assert [info.id for info in store.list_sessions(2)] == [5_000, wanted[0]]
+    store.remove(list(range(1, n)))
+    assert [info.id for info in store.list_sessions()] == [n]
+
+
 def test_a_full_disk_is_said_and_loses_nothing(store, path):
     session = store.begin("model", "")
     say(store, session, ("A", "a"))
@@ -226,7 +316,9 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
+from g3n_cli.chat.saved_files import SavedFile
 from g3n_cli.chat.store import SessionStore
+from g3n_cli.chat.store_file import VERSION
 from tests.chat.test_store import make_turn
 store = SessionStore(Path(sys.argv[1]))
 session = store.begin("model", "")

@@ -1,3 +1,4 @@
+import codecs
 import dataclasses
 
 import numpy as np
@@ -188,6 +189,32 @@ def test_prompt_is_no_part_of_the_grammar(new_sampler, small8_tokenizer):
     sampler.accept_prompt(small8_tokenizer.encode("<start_of_turn>user"))
     token = sampler.sample(np.zeros(small8_tokenizer.n_vocab, np.float32))
     assert small8_tokenizer.piece(token) == b"a"
+
+
+@pytest.mark.parametrize("sampling", [Greedy(), Stochastic(seed=4)])
+@pytest.mark.parametrize("begun", [b"", b"\xe0", b"\xc3"])
+def test_a_grammar_lets_no_byte_through_that_is_no_utf8(
+    new_sampler, small8_tokenizer, begun, sampling
+):
+    tokenizer = small8_tokenizer
+    bytes_of = {tokenizer.piece(token): token for token in range(tokenizer.n_vocab)}
+    sampler = new_sampler(sampling, tokenizer.vocab, "root ::= [^x]*")
+    for byte in begun:
+        sampler.accept(bytes_of[bytes([byte])])
+    for bad in (0xF8, 0xFF, 0xC0, 0x82):
+        logits = np.zeros(tokenizer.n_vocab, np.float32)
+        logits[bytes_of[bytes([bad])]] = 20.0
+        said = begun + tokenizer.piece(sampler.sample(logits))
+        assert codecs.getincrementaldecoder("utf-8")("replace").decode(said).find("\ufffd") < 0
+
+
+def test_a_complete_grammar_ends_with_the_ends_of_this_model_only(new_sampler, small8_tokenizer):
+    tokenizer = small8_tokenizer
+    ends = sorted(tokenizer.end_ids)
+    sampler = new_sampler(Greedy(), tokenizer.vocab, 'root ::= ""', end_ids=frozenset(ends[:1]))
+    logits = np.zeros(tokenizer.n_vocab, np.float32)
+    logits[ends[1:]] = 10.0
+    assert sampler.sample(logits) == ends[0]
 
 
 @pytest.mark.parametrize(

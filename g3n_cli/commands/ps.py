@@ -1,0 +1,48 @@
+"""``g3n ps``: what of g3n runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from g3n_cli.ui.text import align, escape_json, format_bytes, make_visible
+
+
+def ps(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write JSON, memory in bytes, times in seconds.")
+    ] = False,
+) -> None:
+    """List the servers that g3n serve runs on this machine."""
+    from g3n_cli.serve.presence import find_folder, find_running
+
+    found = find_running(find_folder())
+    if as_json:
+        lines = [{**asdict(running), "rss_bytes": rss} for running, rss in found]
+        sys.stdout.write(escape_json(json.dumps(lines, indent=2)) + "\n")
+        return
+    rows = [("PID", "ADDRESS", "MODEL", "MEMORY", "SINCE", "DONE", "NOW")]
+    rows += [
+        (
+            str(running.pid),
+            make_visible(running.address),
+            make_visible(name_model(running.model, running.size)),
+            format_bytes(rss),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(running.started)),
+            str(running.n_done),
+            str(running.n_now),
+        )
+        for running, rss in found
+    ]
+    sys.stdout.write(align(rows) + "\n")
+
+
+def name_model(model: str, size: str) -> str:
+    """A model, and its size where it is not the whole."""
+    return model if size == "full" else f"{model} {size}"

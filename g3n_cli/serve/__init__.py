@@ -1,0 +1,1 @@
+"""A model of this process as a server: HTTP in front, one queue, one thread that computes."""
