@@ -130,6 +130,25 @@ def test_a_json_object_is_json(client):
     assert choice.finish_reason == "length" or isinstance(json.loads(choice.message.content), dict)
 
 
+def test_an_answer_satisfies_its_schema(client):
+    fields = {"is_noun": {"type": "boolean"}, "letters": {"type": "integer"}}
+    schema = {"type": "object", "properties": fields, "required": [*fields]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "word", "schema": schema}}
+    answer = client.chat.completions.create(
+        model="g3n-mini", response_format=wanted, max_tokens=200, **ASK
+    )
+    assert answer.choices[0].finish_reason == "stop"
+    word = json.loads(answer.choices[0].message.content)
+    assert (type(word["is_noun"]), type(word["letters"])) == (bool, int)
+
+
+@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"type": "array", "uniqueItems": True}])
+def test_a_schema_that_cannot_be_followed_is_refused(schema, client):
+    wanted = {"type": "json_schema", "json_schema": {"name": "word", "schema": schema}}
+    with pytest.raises(openai.BadRequestError, match="schema"):
+        client.chat.completions.create(model="g3n-mini", response_format=wanted, **ASK)
+
+
 def test_the_openai_client_lists_models_and_completes(client):
     assert [model.id for model in client.models.list()] == ["g3n-mini"]
     assert client.models.retrieve("g3n-mini").owned_by == "g3n"

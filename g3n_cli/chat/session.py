@@ -62,10 +62,10 @@ class Session(Conversation):
         super().__init__(options, system)
         self.engine = engine
         self._stop = tuple(stop)
+        self._forgets = forgets
         self.grammar = grammar
         self.choices: Choices | None = None
         self.last_choice: ChoiceAnswer | None = None
-        self._forgets = forgets
         self._prefix = prefix
         self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)

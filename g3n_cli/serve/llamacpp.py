@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from g3n_cli.engine.stats import GenerationStats, StopReason
-from g3n_cli.serve.fields import read_whole, refuse_given
+from g3n_cli.serve.fields import read_object, read_whole, refuse_given
 from g3n_cli.serve.model import Served
 from g3n_cli.serve.refusal import Json, RefusedError
 from g3n_cli.serve.requests import TextRequest, parse_text
@@ -28,7 +28,10 @@ def parse_completion(body: Json) -> TextRequest:
     Raises:
         RefusedError: it makes no sense, or asks for what cannot be done.
     """
-    refuse_given(body, ("image_data", "json_schema", "n_probs"))
+    refuse_given(body, ("image_data", "n_probs"))
+    if schema := read_object(body, "json_schema"):
+        wanted = {"type": "json_schema", "json_schema": {"schema": schema}}
+        body = {**body, "response_format": wanted}
     if (n_predict := read_whole(body, "n_predict", -(2**31))) is not None:
         body = {**body, "max_tokens": n_predict}
     return parse_text(body)

@@ -13,6 +13,7 @@ from g3n_cli import __version__
 from g3n_cli.chat.conversation import Question, Turn
 from g3n_cli.chat.media import MediaStore
 from g3n_cli.chat.options import AnswerOptions
+from g3n_cli.chat.schema.answer import AnswerSchema
 from g3n_cli.chat.session import Session
 from g3n_cli.config import EngineSettings
 from g3n_cli.engine.api import Engine, Progress
@@ -22,7 +23,7 @@ from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.sampler import make_sampler
 from g3n_cli.engine.stats import GenerationStats
-from g3n_cli.errors import G3nError, InputError, PromptTooLongError
+from g3n_cli.errors import G3nError, InputError, PromptTooLongError, UsageError
 from g3n_cli.media.attach import read_attachment
 from g3n_cli.media.detect import detect
 from g3n_cli.media.options import MediaOptions
@@ -235,7 +236,19 @@ class ServedModel:
 
 
 def _choose_grammar(rules: Rules) -> str | None:
-    return JSON_OBJECT if rules.is_json else None
+    """What an answer must follow.
+
+    Raises:
+        UsageError: a schema that is none, or that a grammar cannot wholly follow.
+    """
+    if rules.schema is None:
+        return JSON_OBJECT if rules.is_json else None
+    schema = AnswerSchema.parse(rules.schema)
+    if schema.unfollowed:  # a stream could not take back what fails the check in the end
+        raise UsageError(
+            f"the schema has keywords that no grammar follows: {', '.join(schema.unfollowed)}"
+        )
+    return schema.grammar
 
 
 @contextmanager

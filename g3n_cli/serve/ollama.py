@@ -195,10 +195,12 @@ def _read_options(body: Json) -> Json:
     rules: Json = {name: options.get(name) for name in _OPTIONS}
     rules["max_tokens"] = read_whole(options, "num_predict", -(2**31))
     wanted = body.get("format")
-    if wanted not in (None, "", "json"):
-        refuse("format", 'can only be "json"; schemas are not supported yet')
-    if wanted == "json":
+    if isinstance(wanted, dict):
+        rules["response_format"] = {"type": "json_schema", "json_schema": {"schema": wanted}}
+    elif wanted == "json":
         rules["response_format"] = {"type": "json_object"}
+    elif wanted not in (None, ""):
+        refuse("format", 'must be "json" or a JSON Schema')
     return rules
 
 

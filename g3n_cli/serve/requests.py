@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -59,11 +60,13 @@ class Rules:
         options: What the request says; the rest is the model's.
         stop: Texts that end it.
         is_json: It must be a JSON object.
+        schema: It must be a JSON document that satisfies this JSON Schema, itself JSON; or None.
     """
 
     options: ServerOptions = field(default_factory=ServerOptions)
     stop: tuple[str, ...] = ()
     is_json: bool = False
+    schema: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ def parse_rules(body: Json) -> Rules:
         repeat_penalty=read_number(body, "repeat_penalty", 1e-3, 100),
         max_tokens=None if n_most is None or n_most < 0 else n_most,
     )
-    return Rules(options, read_stop(body), _reads_json(body))
+    return Rules(options, read_stop(body), *_read_format(body))
 
 
 def read_seed(body: Json) -> int | None:
@@ -212,13 +215,21 @@ def decode_base64(text: str, param: str) -> bytes:
     return content or refuse(param, "must be base64 of a file")
 
 
-def _reads_json(body: Json) -> bool:
-    kind = read_object(body, "response_format").get("type", "text")
-    if kind == "json_schema":
-        refuse("response_format", "can be text or json_object; schemas are not supported yet")
+def _read_format(body: Json) -> tuple[bool, str | None]:
+    """Whether the answer must be a JSON object, and the schema that it must satisfy.
+
+    A schema may stand beside ``json_object`` too, as llama.cpp has it.
+    """
+    wanted = read_object(body, "response_format")
+    match wanted:
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return False, json.dumps(schema)
+        case {"type": "json_object", "schema": dict(schema)}:
+            return False, json.dumps(schema)
+    kind = wanted.get("type", "text")
     if kind not in ("text", "json_object"):
-        refuse("response_format", "must have the type text or json_object")
-    return bool(kind == "json_object")
+        refuse("response_format", "must be text, json_object, or json_schema with a schema")
+    return kind == "json_object", None
 
 
 def _read_content(message: Json, param: str) -> Content:

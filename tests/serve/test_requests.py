@@ -161,6 +161,7 @@ def test_there_must_be_something_to_answer(messages):
         {"logit_bias": {"1": 5}},
         {"presence_penalty": 0.5},
         {"response_format": {"type": "json_schema", "json_schema": {}}},
+        {"response_format": {"type": "xml"}},
         {"modalities": ["text", "audio"]},
         {"grammar": 'root ::= "a"'},
         {"temperature": -1},
@@ -220,6 +221,19 @@ def test_ollamas_options_are_read():
     assert request.rules.stop == ("x",)
     asked = request.rules.options
     assert (asked.temp, asked.max_tokens, asked.seed) == (0.5, 9, 3)
+
+
+def test_a_schema_is_found_where_each_interface_has_it():
+    schema = {"type": "object"}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    rules = [
+        ask(("user", "hi"), response_format=wanted).rules,
+        ask(("user", "hi"), response_format={"type": "json_object", "schema": schema}).rules,
+        llamacpp.parse_completion({"prompt": "a", "json_schema": schema}).rules,
+        ollama.parse_generate({"prompt": "a", "format": schema}).rules,
+    ]
+    assert {rule.schema for rule in rules} == {'{"type": "object"}'}
+    assert not any(rule.is_json for rule in rules)
 
 
 def test_ollama_asks_for_the_model_alone():
