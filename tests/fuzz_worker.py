@@ -1,6 +1,7 @@
 """Opens the files named on stdin the way the program does, and says how each went.
 
-A subprocess, because what it looks for is C code that aborts. One path a line; the answer is "ok",
+A subprocess, because what it looks for is C code that aborts. Its argument says what the files are:
+``model`` or ``audio``, a projector with an audio encoder. One path a line; the answer is "ok",
 "refused: ..." or the traceback of an error that is none of ours, in one line.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from g3n_cli.config import EngineSettings
+from g3n_cli.engine.encoders.audio import open_audio_encoder
 from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.errors import G3nError
@@ -20,7 +22,7 @@ from g3n_cli.errors import G3nError
 _SETTINGS = EngineSettings(n_ctx=32, n_batch=8, n_threads=1)
 
 
-def use(path: Path) -> None:
+def use_model(path: Path) -> None:
     """Everything up to the first logits."""
     engine = open_engine(path, "mutant", _SETTINGS)
     try:
@@ -32,7 +34,20 @@ def use(path: Path) -> None:
         engine.close()
 
 
+def use_audio(path: Path) -> None:
+    """A moment of sound."""
+    encoder = open_audio_encoder(path, 1)
+    try:
+        encoder.encode(np.sin(np.arange(4000, dtype=np.float32)))
+    finally:
+        encoder.close()
+
+
+USES = {"model": use_model, "audio": use_audio}
+
+
 def main() -> None:
+    use = USES[sys.argv[1]]
     np.seterr(all="ignore")  # weights of a mutant may be NaN
     for line in sys.stdin:
         try:

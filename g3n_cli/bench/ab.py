@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from g3n_cli.bench.case import Case
 from g3n_cli.bench.metrics import LEAST_PAIRS, Ratio, compute_ratio
-from g3n_cli.bench.result import CaseResult, Comparison, Sample, decode_tps
+from g3n_cli.bench.result import CaseResult, Comparison
+from g3n_cli.bench.sample import Sample, decode_tps
 from g3n_cli.bench.sweep_text import parse_words
 from g3n_cli.bench.table import name_cases
 from g3n_cli.errors import UsageError
@@ -45,6 +46,7 @@ class _Measure:
 _MEASURES = (
     _Measure("ttft_s", "first token", lambda s: s.ttft_s, ("faster", "slower")),
     _Measure("decode_tps", "decode", decode_tps, ("faster", "slower"), is_rate=True),
+    _Measure("encode_s", "encoding", lambda s: s.encode_s, ("faster", "slower")),
     _Measure(
         "peak_rss_bytes",
         "peak memory",

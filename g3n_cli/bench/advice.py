@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from g3n_cli.bench.metrics import median, spread
-from g3n_cli.bench.result import CaseResult, Sample, decode_tps
+from g3n_cli.bench.result import CaseResult
+from g3n_cli.bench.sample import Sample, decode_tps
 from g3n_cli.bench.table import name_cases
 
 MOST_SPREAD = 0.10
@@ -25,6 +26,7 @@ def find_noise(samples: Sequence[Sample], n_threads: int, n_cores: int) -> Itera
     spreads: tuple[tuple[str, Callable[[Sample], float | None]], ...] = (
         ("first tokens", lambda sample: sample.ttft_s),
         ("decode speeds", decode_tps),
+        ("encodings", lambda sample: sample.encode_s),
     )
     for what, pick in spreads:
         found = spread([value for sample in samples if (value := pick(sample)) is not None])

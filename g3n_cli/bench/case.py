@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from g3n_cli.bench.media import Medium
 from g3n_cli.config import CPU, EngineSettings, NamedSize
 from g3n_cli.errors import UsageError
 
@@ -23,10 +24,17 @@ def is_address(device: str) -> bool:
 
 @dataclass(frozen=True)
 class BenchModel:
-    """A model by the name that results show, and its file; a server's model has none here."""
+    """A model by the name that results show.
+
+    Attributes:
+        name: That name.
+        path: Its file; a server's model has none here.
+        mmproj: The file of its encoders, where media are measured.
+    """
 
     name: str
     path: Path | None
+    mmproj: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Case:
         device: Where it runs, as the settings say too; of a server the address, and the settings
             are not its own then.
         least_ctx: Positions that the context has at least.
+        medium: What the prompt begins with, before its ``n_prompt`` tokens; None for text alone.
     """
 
     model: BenchModel
@@ -51,20 +60,32 @@ class Case:
     settings: EngineSettings = field(default_factory=EngineSettings)
     device: str = CPU
     least_ctx: int = 0
+    medium: Medium | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
-        if min(self.n_prompt, self.n_gen, self.n_depth) < 0 or self.n_prompt + self.n_gen == 0:
+        counts = (self.n_prompt, self.n_gen, self.n_depth)
+        if min(counts) < 0 or (self.n_gen == 0 and not self.has_prompt):
             raise UsageError(
                 f"there is nothing to measure in -p {self.n_prompt} -n {self.n_gen}",
                 "one of them must be above 0",
             )
-        # Without a prompt one token is read to decode after.
-        needed = self.n_depth + max(self.n_prompt, not self.n_depth) + self.n_gen
+        n_medium = 0 if self.medium is None else self.medium.n_positions
+        needed = self.n_before + n_medium + self.n_prompt + self.n_gen
         n_ctx = max(needed, self.least_ctx)
         object.__setattr__(
             self, "settings", replace(self.settings, n_ctx=n_ctx, device=self.device)
         )
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether a first token is waited for."""
+        return self.n_prompt > 0 or self.medium is not None
+
+    @property
+    def n_before(self) -> int:
+        """Tokens that are read before the measurement; without a prompt one to decode after."""
+        return self.n_depth or int(not self.has_prompt)
 
     @property
     def is_remote(self) -> bool:
@@ -78,11 +99,21 @@ class Case:
         return self.model.path
 
     @property
+    def files(self) -> list[Path]:
+        """All weights that it reads, of a case that runs here."""
+        if self.medium is None or self.model.mmproj is None:
+            return [self.path]
+        return [self.path, self.model.mmproj]
+
+    @property
     def label(self) -> str:
-        """As in llama-bench: ``pp512``, ``tg128 @ d2048``, or both as ``pp512+tg128``."""
-        parts = [f"pp{self.n_prompt}"] * (self.n_prompt > 0) + [f"tg{self.n_gen}"] * (
-            self.n_gen > 0
-        )
+        """As in llama-bench: ``pp512``, ``tg128 @ d2048``, or both as ``pp512+tg128``.
+
+        A medium stands before: ``audio+pp512+tg128``.
+        """
+        parts = [self.medium.name] if self.medium else []
+        parts += [f"pp{self.n_prompt}"] * (self.n_prompt > 0)
+        parts += [f"tg{self.n_gen}"] * (self.n_gen > 0)
         return "+".join(parts) + (f" @ d{self.n_depth}" if self.n_depth else "")
 
     @property
@@ -90,6 +121,14 @@ class Case:
         """Settings by name, as results show them; none of a server."""
         if self.is_remote:
             return {}
+        if self.medium is None:
+            return self._engine_settings
+        assert self.model.mmproj is not None
+        mmproj = {"mmproj": self.model.mmproj.name}
+        return {**self._engine_settings, **mmproj, **self.medium.recorded_settings}
+
+    @property
+    def _engine_settings(self) -> dict[str, Any]:
         values = asdict(self.settings)
         return {name: value for name, value in values.items() if name not in _OF_THE_CASE}
 
@@ -98,19 +137,23 @@ class Case:
         return {
             "model": self.model.name,
             "path": str(self.path),
+            "mmproj": self.model.mmproj and str(self.model.mmproj),
             "n_prompt": self.n_prompt,
             "n_gen": self.n_gen,
             "n_depth": self.n_depth,
-            "settings": self.recorded_settings,
+            "settings": self._engine_settings,
             "device": self.device,
             "least_ctx": self.least_ctx,
+            "medium": self.medium and self.medium.to_json(),
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], named_sizes: tuple[NamedSize, ...]) -> Case:
         """The case that ``to_json`` wrote."""
+        mmproj, medium = values["mmproj"], values["medium"]
         return cls(
-            model=BenchModel(values["model"], Path(values["path"])),
+            model=BenchModel(values["model"], Path(values["path"]), mmproj and Path(mmproj)),
+            medium=medium and Medium.from_json(medium),
             settings=EngineSettings(
                 **values["settings"], named_sizes=named_sizes, device=values["device"]
             ),
@@ -132,6 +175,7 @@ class Sweep:
         devices: Where to run them.
         least_ctx: Positions that each context has at least.
         servers: Models by the address of the server that runs them.
+        media: What prompts begin with; None for text alone.
     """
 
     models: Sequence[BenchModel]
@@ -143,6 +187,7 @@ class Sweep:
     devices: Sequence[str] = (CPU,)
     least_ctx: int = 0
     servers: Mapping[str, Sequence[BenchModel]] = field(default_factory=dict)
+    media: Sequence[Medium | None] = (None,)
 
     def expand(self) -> list[Case]:
         """All cases, each once, the model changing slowest.
@@ -154,10 +199,10 @@ class Sweep:
 
     def _combine(self) -> Iterator[Case]:
         ways = [(device, how) for device in self.devices for how in self._list_settings(device)]
-        axes = (self.models, ways, self.n_depth, self.n_prompt, self.n_gen)
-        for model, (device, how), n_depth, n_prompt, n_gen in itertools.product(*axes):
-            yield Case(model, n_prompt, n_gen, n_depth, how, device, self.least_ctx)
         lengths = (self.n_depth, self.n_prompt, self.n_gen)
+        axes = (self.models, ways, self.media, *lengths)
+        for model, (device, how), medium, n_depth, n_prompt, n_gen in itertools.product(*axes):
+            yield Case(model, n_prompt, n_gen, n_depth, how, device, self.least_ctx, medium)
         for address, models in self.servers.items():
             for model, n_depth, n_prompt, n_gen in itertools.product(models, *lengths):
                 yield Case(model, n_prompt, n_gen, n_depth, self.base, address)

@@ -101,7 +101,7 @@ def _draw_curve(
     for case in cases:
         x, y = locate(case.result)
         if y is not None:
-            name = " ".join(filter(None, (case.rest, describe(case.result))))
+            name = " ".join(filter(None, (case.rest, case.result.medium, describe(case.result))))
             curves[name or case.result.model][x] = y
     series = tuple(
         Series(name, tuple(sorted(points.items())))

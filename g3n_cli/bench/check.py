@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from g3n_cli.bench.case import BenchModel, Case
 from g3n_cli.config import AUTO, EngineSettings
+from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.fit import check_fits
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
@@ -15,7 +16,7 @@ from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.products import check_activations
 from g3n_cli.engine.summary import summarize
 from g3n_cli.engine.validate import check_tokenizer, open_model
-from g3n_cli.errors import UsageError
+from g3n_cli.errors import InputError, UsageError
 from g3n_cli.kernels.library import load_kernels
 
 _ANYWHERE = frozenset({"n_ctx", "n_batch", "n_threads", "kv", "repack", "device", "gpu_layers"})
@@ -30,6 +31,7 @@ def check_cases(cases: Sequence[Case]) -> None:
     Raises:
         ModelError: a file is missing, broken or of a kind that cannot be run.
         UsageError: a setting that a model does not allow.
+        InputError: a model without an encoder for a medium.
         DoesNotFitError: there is not enough memory.
     """
     local = [case for case in cases if not case.is_remote]
@@ -39,10 +41,19 @@ def check_cases(cases: Sequence[Case]) -> None:
         check_tokenizer(gguf)
         for case in found:
             _check_threads(case)
+            _check_medium(gguf, case)
         if gguf.architecture == ARCHITECTURE:
             _check_gemma3n(gguf, found)
         else:
             _check_other(gguf, model, found)
+
+
+def _check_medium(gguf: GgufFile, case: Case) -> None:
+    if case.medium is None:
+        return
+    if gguf.architecture != ARCHITECTURE:
+        raise InputError(f"{case.model.name} reads text only")
+    Projector(case.model.mmproj, case.settings.n_threads).check(*case.medium.kinds)
 
 
 def _check_threads(case: Case) -> None:

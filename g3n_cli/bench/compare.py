@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from g3n_cli.bench.result import FIGURES, Report
+from g3n_cli.bench.result import FIGURES, Report, list_shown
 from g3n_cli.bench.table import NOTHING, Table, name_cases
 from g3n_cli.errors import InputError, UsageError
 
@@ -114,7 +114,7 @@ def find_met(rows: Sequence[Row], condition: Condition) -> Iterator[str]:
 def make_ratio_table(rows: Sequence[Row]) -> Table:
     """A line for each row; above 1 is more than in the first report."""
     has_sources = len({row.source for row in rows}) > 1
-    shown = [figure for figure in FIGURES if figure.is_shown]
+    shown = list_shown(row.ratios for row in rows)
     cells = [
         (
             row.case,

@@ -38,6 +38,7 @@ def describe_environment(
     """
     cpu = _read_cpu(Path("/proc/cpuinfo").read_text())
     features = cpu.get("flags", cpu.get("Features", "")).split()
+    models = list(models)
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu.get("model name", platform.machine()),
@@ -61,6 +62,9 @@ def describe_environment(
             key: value for key, value in os.environ.items() if key.startswith(("OMP_", "GOMP_"))
         },
         "models": {each.name: _describe_model(each.path) for each in models if each.path},
+        "encoders": [
+            _describe_model(path) for path in dict.fromkeys(each.mmproj for each in models) if path
+        ],
     }
 
 

@@ -21,7 +21,7 @@ from g3n_cli.bench.table import (
 
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 
-_KEYS = ("label", "model", "device", "n_prompt", "n_gen", "n_depth", "n_ctx")
+_KEYS = ("label", "model", "device", "n_prompt", "n_gen", "n_depth", "n_ctx", "medium")
 
 
 def format_report(report: Report, kind: FileFormat) -> str:

@@ -36,9 +36,9 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
     return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
 
 
-def rate(n_tokens: int, seconds: float | None) -> float | None:
-    """Tokens per second; None where nothing was computed or timed."""
-    return n_tokens / seconds if seconds and n_tokens else None
+def rate(amount: float, seconds: float | None) -> float | None:
+    """Tokens, or seconds of sound, per second; None where nothing was computed or timed."""
+    return amount / seconds if seconds and amount else None
 
 
 def spread(values: Sequence[float]) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from g3n_cli.bench.case import Case
 from g3n_cli.bench.metrics import median
-from g3n_cli.bench.result import Sample
+from g3n_cli.bench.sample import Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.engine.server import Patience, Server, ServerAddress, read_key
 from g3n_cli.engine.server_generation import ServerGeneration

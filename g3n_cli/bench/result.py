@@ -7,83 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from g3n_cli.bench.case import Case
-from g3n_cli.bench.memory import Counters, Ledger
+from g3n_cli.bench.memory import Ledger
 from g3n_cli.bench.metrics import PERCENTILES, median, percentile, rate
+from g3n_cli.bench.sample import Sample, decode_tps
 from g3n_cli.errors import InputError
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Raw measurements of one repetition, which has a process of its own.
-
-    Of a server only what its stream tells is known: memory, counters and surroundings are None.
-
-    Attributes:
-        load_s: Opening the model.
-        ttft_s: From the request to the choice of the first token; None without a prompt.
-        prefill_s: The part of it that computes the prompt.
-        gaps_s: Seconds between tokens after the first: computing one and choosing the next; of a
-            server between the pieces that it sends.
-        peak_load_rss_bytes: Most that was resident up to the moment the model was open.
-        peak_run_rss_bytes: Most that was resident after that.
-        ledger: Memory right after the last token.
-        prefill: Faults and the like while the prompt was computed.
-        decode: The same for the tokens after it.
-        other_cpus: Processors that other processes kept busy meanwhile, on average.
-        stolen: Share of the time in which the host of a virtual machine took a processor away.
-        throttled: Times that the processors were slowed down for their temperature; None if hidden.
-        mhz: Mean frequency of the processors at the end; None if hidden.
-        energy_j: Energy of the processors' packages; None if hidden.
-        rss_trace: Seconds since the process started, and bytes resident then.
-        prompt_tokens: What a server counts of the whole prompt; None if it does not.
-        reused_tokens: Those of them that it had computed before; None if it does not tell.
-        output_tokens: What it counts of the answer, the first token included.
-    """
-
-    load_s: float | None
-    ttft_s: float | None
-    prefill_s: float | None
-    gaps_s: tuple[float, ...]
-    peak_load_rss_bytes: int | None = None
-    peak_run_rss_bytes: int | None = None
-    ledger: Ledger | None = None
-    prefill: Counters | None = None
-    decode: Counters | None = None
-    other_cpus: float | None = None
-    stolen: float | None = None
-    throttled: int | None = None
-    mhz: float | None = None
-    energy_j: float | None = None
-    rss_trace: tuple[tuple[float, int], ...] = ()
-    prompt_tokens: int | None = None
-    reused_tokens: int | None = None
-    output_tokens: int | None = None
-
-    @property
-    def peak_rss_bytes(self) -> int | None:
-        """Most that was resident at once, loading included."""
-        peaks = [x for x in (self.peak_load_rss_bytes, self.peak_run_rss_bytes) if x is not None]
-        return max(peaks, default=None)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Sample:
-        """The sample that ``dataclasses.asdict`` made these values of."""
-        ledger, prefill, decode = (values[name] for name in ("ledger", "prefill", "decode"))
-        changed = {
-            "gaps_s": tuple(values["gaps_s"]),
-            "ledger": ledger and Ledger(**ledger),
-            "prefill": prefill and Counters(**prefill),
-            "decode": decode and Counters(**decode),
-            "rss_trace": tuple((at, rss) for at, rss in values["rss_trace"]),
-        }
-        return cls(**{**values, **changed})
 
 
 @dataclass(frozen=True)
@@ -101,6 +35,7 @@ class CaseResult:
         settings: All others, by name; none of a server.
         samples: One for each repetition so far.
         warnings: Why its figures may not be trusted.
+        medium: What the prompt begins with, by name; None for text alone.
     """
 
     label: str
@@ -113,6 +48,7 @@ class CaseResult:
     settings: dict[str, Any]
     samples: tuple[Sample, ...] = ()
     warnings: tuple[str, ...] = ()
+    medium: str | None = None
 
     @classmethod
     def of(cls, case: Case, samples: Sequence[Sample], warnings: Sequence[str]) -> CaseResult:
@@ -128,6 +64,7 @@ class CaseResult:
             settings=case.recorded_settings,
             samples=tuple(samples),
             warnings=tuple(warnings),
+            medium=case.medium.name if case.medium else None,
         )
 
     @property
@@ -144,7 +81,11 @@ class CaseResult:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CaseResult:
-        """The result that ``to_json`` wrote; its figures are worked out again."""
+        """The result that ``to_json`` wrote; its figures are worked out again.
+
+        Results written before there were media have none.
+        """
+        values = {"medium": None, **values}
         kept = {each.name: values[each.name] for each in dataclasses.fields(cls)}
         kept["samples"] = tuple(map(Sample.from_json, values["samples"]))
         kept["warnings"] = tuple(values["warnings"])
@@ -164,6 +105,7 @@ class Figure:
         meaning: One line for docs/bench.md.
         compute: Works it out from all samples of a case.
         is_shown: It has a column in tables.
+        is_rare: That column is left out where no case has the figure.
     """
 
     name: str
@@ -171,14 +113,7 @@ class Figure:
     meaning: str
     compute: Compute
     is_shown: bool = True
-
-
-def decode_tps(sample: Sample) -> float | None:
-    """Tokens after the first / time after the first."""
-    n = len(sample.gaps_s)
-    if sample.output_tokens is not None and n:  # a server may send several tokens as one piece
-        n = sample.output_tokens - 1
-    return rate(n, sum(sample.gaps_s))
+    is_rare: bool = False
 
 
 def _median_of(pick: Callable[[Sample], float | None]) -> Compute:
@@ -200,8 +135,15 @@ def _gap_percentile(percent: int) -> Compute:
 
 
 def _prefill_tps(result: CaseResult) -> float | None:
-    rates = [rate(result.n_prompt, sample.prefill_s) for sample in result.samples]
+    rates = [
+        rate(result.n_prompt + (sample.media_tokens or 0), sample.prefill_s)
+        for sample in result.samples
+    ]
     return median([value for value in rates if value is not None])
+
+
+def _rtfx(sample: Sample) -> float | None:
+    return None if sample.sound_s is None else rate(sample.sound_s, sample.encode_s)
 
 
 def _bytes_per_token(sample: Sample) -> float | None:
@@ -226,7 +168,7 @@ FIGURES = (
     Figure(
         "prefill_tps",
         "prefill/s",
-        "median tokens of the prompt / seconds computing it",
+        "median tokens of the prompt, those of a medium included / seconds computing it",
         _prefill_tps,
     ),
     Figure(
@@ -245,9 +187,37 @@ FIGURES = (
         for percent in PERCENTILES
     ),
     Figure(
+        "encode_s",
+        "encode",
+        "median seconds encoding a picture or sound, opening its encoder included",
+        _median_of(lambda sample: sample.encode_s),
+        is_rare=True,
+    ),
+    Figure(
+        "rtfx",
+        "RTFx",
+        "median seconds of sound / `encode_s`; null with pictures",
+        _median_of(_rtfx),
+        is_rare=True,
+    ),
+    Figure(
+        "media_tokens",
+        "tokens",
+        "median positions of the prompt that a medium takes, padding and end marks included",
+        _median_of(lambda sample: sample.media_tokens),
+        is_rare=True,
+    ),
+    Figure(
+        "read_s",
+        "file read",
+        "median seconds reading, decoding and resampling a medium's file, before the request",
+        _median_of(lambda sample: sample.read_s),
+        is_shown=False,
+    ),
+    Figure(
         "peak_rss_bytes",
         "peak RSS",
-        "median of the most memory resident at once, loading included",
+        "median of the most memory resident at once, loading and encoders included",
         _median_of(lambda sample: sample.peak_rss_bytes),
     ),
     Figure(
@@ -299,6 +269,17 @@ FIGURES = (
         is_shown=False,
     ),
 )
+
+
+def list_shown(values: Iterable[Mapping[str, float | None]]) -> list[Figure]:
+    """Figures with a column in tables of such values: rare ones only if one of them has it."""
+    found = list(values)
+    return [
+        figure
+        for figure in FIGURES
+        if figure.is_shown
+        and not (figure.is_rare and all(each[figure.name] is None for each in found))
+    ]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from g3n_cli.bench.case import Case
 from g3n_cli.bench.memory import read_rss_bytes
 from g3n_cli.bench.page_cache import chill, warm
 from g3n_cli.bench.remote import find_remote_faults, measure_remote
-from g3n_cli.bench.result import CaseResult, Sample
+from g3n_cli.bench.result import CaseResult
+from g3n_cli.bench.sample import Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.worker import Job
 from g3n_cli.errors import DoesNotFitError, G3nError, InputError, ModelError, UsageError
@@ -41,7 +42,7 @@ class Plan:
         cases: Each is repeated.
         repetitions: How often.
         source: Of the tokens.
-        is_cold: Drop the model's file from the page cache before each repetition.
+        is_cold: Drop the model's files from the page cache before each repetition.
     """
 
     cases: tuple[Case, ...]
@@ -133,7 +134,8 @@ class Runner:
 
             tell("starting")
             if not job.case.is_remote:
-                (chill if job.is_cold else warm)(job.case.path)
+                for path in job.case.files:
+                    (chill if job.is_cold else warm)(path)
             self._samples[index].append(self._measure(job, tell))
             self._seconds[index].append(time.monotonic() - started)
             self._on_sample()

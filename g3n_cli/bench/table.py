@@ -9,11 +9,11 @@ from typing import Any
 from g3n_cli.bench.case import find_varied
 from g3n_cli.bench.memory import PARTS
 from g3n_cli.bench.metrics import median
-from g3n_cli.bench.result import FIGURES, CaseResult, Report
+from g3n_cli.bench.result import FIGURES, CaseResult, Report, list_shown
 
 NOTHING = "-"
 _IN_HISTORY = ("ttft_s", "prefill_tps", "decode_tps", "peak_rss_bytes")
-_LESS_SHOWN = ("itl p90", "itl p99", "itl p95", "RSS")
+_LESS_SHOWN = ("itl p90", "itl p99", "itl p95", "RSS", "tokens")
 _LESS_SHOWN_OF_MEMORY = ("libraries", "python", "other", "reclaimable", "peak loading")
 
 
@@ -37,10 +37,10 @@ class Table:
 def make_figures_table(results: Sequence[CaseResult]) -> Table:
     """A line for each case: what tells it from the others, and its figures."""
     heads, names = _name_cases(results)
-    shown = [figure for figure in FIGURES if figure.is_shown]
+    values = [result.figures for result in results]
+    shown = list_shown(values)
     rows = []
-    for result, name in zip(results, names, strict=True):
-        figures = result.figures
+    for figures, name in zip(values, names, strict=True):
         rows.append((*name, *(format_value(f.name, figures[f.name]) for f in shown)))
     head = (*heads, *(figure.title for figure in shown))
     return Table(head, tuple(rows), len(heads), _LESS_SHOWN)

@@ -21,7 +21,7 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What was going on between two moments; see ``Sample`` of ``result.py``."""
+    """What was going on between two moments; see ``Sample`` of ``sample.py``."""
 
     other_cpus: float
     stolen: float

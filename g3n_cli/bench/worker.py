@@ -18,10 +18,13 @@ from typing import Any
 
 from g3n_cli.bench import memory
 from g3n_cli.bench.case import Case
-from g3n_cli.bench.result import Sample
+from g3n_cli.bench.media import LoadedMedium, load_medium
+from g3n_cli.bench.sample import Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.watch import Watch
+from g3n_cli.chat.media import MediaStore
 from g3n_cli.engine.api import Engine
+from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.runner import Gemma3nEngine
@@ -86,12 +89,12 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
             other = _make_ids(engine, job, job.seed + _OTHER)
             # A common beginning would be reused.
             _warm_up(engine, case, _begin_without(ids[0], other))
-        n_before = case.n_depth or int(not case.n_prompt)
-        if n_before:
+        if case.n_before:
             on_phase("reading what is there before")
-            engine.prefill(Prompt.of_ids(ids[:n_before]))
+            engine.prefill(Prompt.of_ids(ids[: case.n_before]))
+        medium = _Medium(engine, job)
         on_phase("measuring")
-        timed = _time_tokens(engine, case, ids, n_before)
+        timed = _time_tokens(engine, case, ids, medium)
         ranges = engine.memory_ranges if isinstance(engine, Gemma3nEngine) else {}
         return Sample(
             load_s=load_s,
@@ -102,6 +105,37 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
         )
     finally:
         engine.close()
+
+
+class _Medium:
+    """What the prompt begins with, read from its file but not encoded."""
+
+    def __init__(self, engine: Engine, job: Job) -> None:
+        medium, settings = job.case.medium, job.case.settings
+        self._loaded = LoadedMedium((), None) if medium is None else load_medium(medium, job.seed)
+        # No rows are kept on disk: the next repetition would find them.
+        projector = Projector(job.case.model.mmproj, settings.n_threads)
+        self._store = MediaStore(engine.info, projector.open)
+        self._encode_s = 0.0
+
+    def build_prompt(self, before: Sequence[int], ids: Sequence[int]) -> Prompt:
+        """Encode it, and put it between the tokens."""
+        parts = self._loaded.parts
+        self._encode_s = self._store.encode(parts)
+        return self._store.build_prompt([tuple(before), *parts, tuple(ids)])
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The fields of a ``Sample`` about it, once it is encoded."""
+        loaded = self._loaded
+        if not loaded.parts:
+            return {}
+        return {
+            "read_s": loaded.read_s,
+            "encode_s": self._encode_s,
+            "media_tokens": sum(map(self._store.count, loaded.parts)),
+            "sound_s": loaded.sound_s,
+        }
 
 
 def _make_ids(engine: Engine, job: Job, seed: int) -> list[int]:
@@ -117,24 +151,26 @@ def _begin_without(first: int, ids: Sequence[int]) -> list[int]:
 
 def _warm_up(engine: Engine, case: Case, ids: Sequence[int]) -> None:
     """Have made what is made once: buffers, plans of prompts and of single tokens."""
-    n_prompt = min(case.settings.n_batch, max(1, case.n_prompt))
+    n_medium = case.medium.n_positions if case.medium else 0
+    n_prompt = min(case.settings.n_batch, max(1, n_medium + case.n_prompt))
     engine.prefill(Prompt.of_ids(ids[:n_prompt]))
     for token in ids[:_N_WARM_STEPS]:
         if engine.n_past < engine.n_ctx:
             engine.decode(token)
 
 
-def _time_tokens(engine: Engine, case: Case, ids: Sequence[int], n_before: int) -> dict[str, Any]:
+def _time_tokens(engine: Engine, case: Case, ids: Sequence[int], medium: _Medium) -> dict[str, Any]:
     """The fields of a ``Sample`` that come from computing the prompt and what follows."""
-    n_prompt = n_before + case.n_prompt
-    prompt = Prompt.of_ids(ids[:n_prompt])
+    n_before, n_prompt = case.n_before, case.n_before + case.n_prompt
     ttft_s = prefill_s = None
     gaps_s: list[float] = []
     watch, before = Watch(), memory.read_counters()
-    if case.n_prompt:
+    if case.has_prompt:
         start = time.perf_counter()
+        prompt = medium.build_prompt(ids[:n_before], ids[n_before:n_prompt])
+        begun = time.perf_counter()
         logits = engine.prefill(prompt)
-        prefill_s = time.perf_counter() - start
+        prefill_s = time.perf_counter() - begun
         logits.argmax()
         ttft_s = time.perf_counter() - start
     between = memory.read_counters()
@@ -149,6 +185,7 @@ def _time_tokens(engine: Engine, case: Case, ids: Sequence[int], n_before: int) 
         "gaps_s": tuple(gaps_s),
         "prefill": between.since(before),
         "decode": after.since(between),
+        **medium.sample,
         **dataclasses.asdict(surroundings),
     }
 

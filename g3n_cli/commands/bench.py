@@ -17,6 +17,7 @@ each time in a process of its own, in turn with the others. docs/bench.md define
   g3n bench -m model.gguf -p 128,512 -d 0,4096    four cases
   g3n bench -m model.gguf --ab prefill=skip,full  is it faster, and how sure is that?
   g3n bench -o json --output result.json          all raw samples
+  g3n bench -m model.gguf --media none,audio      with sound before the text, and without
   g3n bench --device cpu,http://host:8080/v1      a server beside this machine
 """
 
@@ -51,6 +52,9 @@ def bench(  # noqa: PLR0913  one parameter for each flag
     yes: options.YesOption = False,
     file: options.FileOption = None,
     tokens: options.TokensOption = "text",
+    media: options.MediaOption = None,
+    mmproj: options.MmprojOption = None,
+    image_size: options.ImageSizesOption = None,
     cold: options.ColdOption = False,
     format: options.FormatOption = None,
     output: options.OutputOption = None,
@@ -59,6 +63,7 @@ def bench(  # noqa: PLR0913  one parameter for each flag
     """Measure a model: first token, prefill, decoding, latencies, memory."""
     if context.invoked_subcommand is not None:
         return
+    from g3n_cli.commands.bench_media import MediaRequest
     from g3n_cli.commands.bench_run import Request, run_request
     from g3n_cli.commands.bench_servers import refuse_local_flags
 
@@ -90,6 +95,7 @@ def bench(  # noqa: PLR0913  one parameter for each flag
             is_agreed=yes,
             file=file,
             content=tokens,
+            media=MediaRequest(media, mmproj, image_size),
             is_cold=cold,
             format=format,
             output=output,

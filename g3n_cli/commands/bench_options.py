@@ -89,7 +89,7 @@ def _swept(name: str, metavar: str, usual: str, help: str, *short: str) -> Any: 
         f"--{name}",
         *short,
         metavar=f"{metavar},...",
-        envvar=f"G3N_{name.upper()}",
+        envvar=f"G3N_{name.upper().replace('-', '_')}",
         show_default=usual,
         help=help,
     )
@@ -159,9 +159,31 @@ TokensOption: TypeAlias = Annotated[
     Content,
     typer.Option(help="What prompts are made of: sentences of the text, or random tokens."),
 ]
+MediaOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        show_default="none",
+        help="What prompts begin with: none, audio (30 s of sound made here), image (a picture "
+        "made here), or files with pictures or sound.",
+    ),
+]
+MmprojOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        envvar="G3N_MMPROJ",
+        show_default="the one beside the model",
+        help="The model's encoders, for --media.",
+    ),
+]
+ImageSizesOption: TypeAlias = Annotated[
+    str | None,
+    _swept("image-size", "N", "768", "Pixels of a side that pictures are brought to."),
+]
 ColdOption: TypeAlias = Annotated[
     bool,
-    typer.Option("--cold", help="Drop the model's file from the page cache before each run."),
+    typer.Option("--cold", help="Drop the model's files from the page cache before each run."),
 ]
 SyntheticOption: TypeAlias = Annotated[
     str | None,

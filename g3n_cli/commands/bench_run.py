@@ -23,6 +23,7 @@ from g3n_cli.bench.runner import Plan, Runner, Status
 from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting
 from g3n_cli.bench.table import make_figures_table, make_memory_table
 from g3n_cli.bench.tokens import Source, load_text
+from g3n_cli.commands.bench_media import MEDIA_SETTINGS, MediaRequest
 from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.synthetic import find_or_make
@@ -63,6 +64,7 @@ class Request:
     is_agreed: bool
     file: Path | None
     content: Content
+    media: MediaRequest
     is_cold: bool
     format: Format | None
     output: Path | None
@@ -78,6 +80,9 @@ def run_request(request: Request) -> None:
     source = Source(
         request.content, load_text() if request.file is None else read_text(request.file)
     )
+    # Before a model is made that would be of no use; --ab may be what names the encoders.
+    is_synthetic = request.synthetic is not None and ab is None
+    request.media.check(request.devices.split(","), is_synthetic=is_synthetic)
     plan = make_plan(request, make_cases(request, ab, terminal), source)
     check_cases(plan.cases)
     check_servers(plan.cases, request.content, terminal, is_cold=request.is_cold)
@@ -109,6 +114,8 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
     if len(a) != len(b):
         hint = "sweep no setting that only one of them has"
         raise UsageError(f"--ab {ab.setting} compares cases that do not come in pairs", hint)
+    if a == b:
+        raise UsageError(f"--ab {ab.setting} compares {ab.a} with itself, as {ab.b} is the same")
     return interleave(a, b)
 
 
@@ -139,6 +146,9 @@ def _make_sides(request: Request, ab: Ab, terminal: Terminal) -> list[Sweep]:
             )
             for value in values
         ]
+    if name in MEDIA_SETTINGS:
+        requests = [replace(request, media=each) for each in request.media.split(name, values)]
+        return [_make_sweep(each, *_find_models(each, terminal)) for each in requests]
     if name in request.settings:
         raise UsageError(f"--{name} and --ab {name} contradict each other")
     if parse_devices(request.devices)[1]:
@@ -185,6 +195,7 @@ def _make_sweep(
         least_ctx=request.ctx,
         models=models,
         servers=servers,
+        media=request.media.find(request.devices.split(",")),
     )
 
 
@@ -212,11 +223,17 @@ def _find_files(request: Request, terminal: Terminal) -> list[BenchModel]:
     specs = [(text, resolve(text)) for text in wanted]
     stems = [spec.name for _, spec in specs]
     models = [
-        BenchModel(spec.name if stems.count(spec.name) == 1 else str(text), spec.path)
+        BenchModel(
+            spec.name if stems.count(spec.name) == 1 else str(text),
+            spec.path,
+            request.media.find_encoders(spec.path, spec.projector),
+        )
         for text, spec in specs
     ]
     if request.synthetic:
-        models.append(find_or_make(request.synthetic, terminal, is_agreed=request.is_agreed))
+        made = find_or_make(request.synthetic, terminal, is_agreed=request.is_agreed)
+        assert made.path is not None
+        models.append(replace(made, mmproj=request.media.find_encoders(made.path, None)))
     return models
 
 

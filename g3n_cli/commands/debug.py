@@ -149,8 +149,8 @@ def embed_file(
     """Soft tokens [n_tokens, n_embd] of a file of a kind that there is an encoder for.
 
     Raises:
-        InputError: the file is of no such kind, or broken.
-        ModelError: the projector file has no encoder for it.
+        InputError: the file is of no such kind, or broken, or the projector has no encoder for it.
+        ModelError: the projector file is broken.
     """
     from g3n_cli.media.wav import is_wav
 

@@ -27,8 +27,9 @@ class GenerationStats:
             "dropped" if a server failed.
         gaps_s: Seconds between the pieces of a server's answer as they arrived.
         prefill_s: Time of the prefill alone.
-        encode_s: Encoding of the message's pictures and sounds, as far as it was not done before.
-        read_s: Reading and decoding of the message's files.
+        encode_s: Encoding of the message's pictures and sounds, as far as it was not done before,
+            opening the encoders included.
+        read_s: Reading of the message's files: decoding, resizing and resampling included.
     """
 
     prompt_tokens: int | None

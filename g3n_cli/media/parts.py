@@ -75,7 +75,7 @@ class Attachment:
         name: As the person named it.
         description: What it holds, in a few words.
         parts: Its content.
-        read_s: Seconds that reading and decoding took.
+        read_s: Seconds that reading, decoding, resizing and resampling took.
         reference: To read it again later; None for what came through a pipe.
     """
 

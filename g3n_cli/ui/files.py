@@ -6,7 +6,9 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote as unquote_url
 from urllib.parse import urlsplit
 
@@ -14,6 +16,9 @@ from g3n_cli.chat.conversation import Conversation
 from g3n_cli.media.options import MediaOptions
 from g3n_cli.media.parts import Attachment
 from g3n_cli.ui.terminal import Terminal
+
+if TYPE_CHECKING:  # it brings Pillow
+    from g3n_cli.ui.graphics import Graphics
 
 _WORD = re.compile(r"""'[^']*'|"[^"]*"|(?:\\.|[^\s\\])+""")
 _ESCAPE = re.compile(r"\\(.)")
@@ -156,7 +161,14 @@ class Files:
         if pictures and self._has_preview and self._terminal.can_animate:
             from g3n_cli.ui.preview import show_preview
 
-            show_preview(pictures[0].values, self._terminal)
+            show_preview(pictures[0].values, self._terminal, self._graphics)
+
+    @cached_property
+    def _graphics(self) -> Graphics | None:
+        """How the terminal draws pictures; asked for once."""
+        from g3n_cli.ui.graphics import find_graphics
+
+        return find_graphics(self._terminal)
 
     def _format(self, attachment: Attachment) -> str:
         cost = self._conversation.count_cost(attachment)

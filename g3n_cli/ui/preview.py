@@ -1,4 +1,4 @@
-"""A small picture in the terminal, two pixels in each character."""
+"""A small picture in the terminal: drawn by it where it can, else two pixels in each character."""
 
 from __future__ import annotations
 
@@ -13,31 +13,45 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 
+from g3n_cli.ui.graphics import Graphics, draw
 from g3n_cli.ui.terminal import Terminal
 
 MOST_COLUMNS = 32
 MOST_ROWS = 12
 _UPPER_HALF = "▀"
+_INDENT = "  "
 
 
-def show_preview(values: npt.NDArray[Any], terminal: Terminal) -> None:
+def show_preview(values: npt.NDArray[Any], terminal: Terminal, graphics: Graphics | None) -> None:
     """Draw a picture on stderr.
 
     Args:
         values: [height, width, 3] uint8 RGB.
         terminal: One that can draw.
+        graphics: How pictures can be sent to it; None for characters.
     """
     n_columns = max(1, min(MOST_COLUMNS, shutil.get_terminal_size().columns - 3))
     image = Image.fromarray(values)
+    if graphics is None:
+        drawn = _draw_blocks(image, n_columns)
+    else:
+        scale = min(1.0, n_columns / image.width, 2 * MOST_ROWS / image.height)
+        columns = max(1, round(image.width * scale))
+        rows = max(1, round(image.height * scale / 2))
+        drawn = f"{_INDENT}{draw(image, graphics, columns, rows, terminal)}\n"
+    terminal.stderr.write(drawn)
+    terminal.stderr.flush()
+
+
+def _draw_blocks(image: Image.Image, n_columns: int) -> str:
     image.thumbnail((n_columns, 2 * MOST_ROWS), Image.Resampling.BOX)
     console = Console(file=io.StringIO(), force_terminal=True, width=MOST_COLUMNS + 2)
     for row in range(0, image.height - image.height % 2, 2):
         cells = [_make_cell(image, column, row) for column in range(image.width)]
-        console.print(_Row([Segment("  "), *cells]), end="")
+        console.print(_Row([Segment(_INDENT), *cells]), end="")
     drawn = console.file
     assert isinstance(drawn, io.StringIO)
-    terminal.stderr.write(drawn.getvalue())
-    terminal.stderr.flush()
+    return drawn.getvalue()
 
 
 class _Row:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from g3n_cli.bench.memory import PARTS, Counters, Ledger
-from g3n_cli.bench.result import CaseResult, Report, Sample
+from g3n_cli.bench.result import CaseResult, Report
+from g3n_cli.bench.sample import Sample
 
 LEDGER = Ledger(
     rss_bytes=80_000_000,

@@ -60,6 +60,13 @@ def test_figures_that_one_side_lacks_are_not_compared():
     assert [each.figure for each in compare_pairs(AB, [a, b])] == ["decode_tps", "peak_rss_bytes"]
 
 
+def test_encodings_are_compared_where_there_are_media():
+    a, b = (make_result(*[make_sample(encode_s=each)] * 5) for each in (0.2, 0.3))
+    found = {each.figure: each for each in compare_pairs(AB, [a, b])}
+    assert found["encode_s"].ratio == pytest.approx(2 / 3)
+    assert "encoding: " in found["encode_s"].sentence
+
+
 def test_pairs_of_a_sweep_are_told_apart():
     five = [make_sample()] * 5
     results = [

@@ -1,11 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from g3n_cli.bench.case import BenchModel, Case
 from g3n_cli.bench.check import check_cases
+from g3n_cli.bench.media import Medium
+from g3n_cli.bench.synthetic_audio import AudioShape, make_audio_mmproj
 from g3n_cli.config import EngineSettings
-from g3n_cli.errors import ModelError, UsageError
+from g3n_cli.errors import InputError, ModelError, UsageError
 from tests.oracle import find_case
 from tests.tiny_llama import make_llama
 
@@ -14,6 +17,30 @@ MAT12 = BenchModel("mat12", find_case("mat12", "q8_0").path)
 
 def check(model=MAT12, n_prompt=8, **settings):
     check_cases([Case(model, n_prompt, 4, 0, EngineSettings(**settings))])
+
+
+def check_medium(model, *kinds):
+    medium = Medium("medium", None, kinds, 189)
+    check_cases([Case(model, 8, 4, settings=EngineSettings(), medium=medium)])
+
+
+@pytest.fixture(scope="module")
+def mmproj(tmp_path_factory):
+    path = tmp_path_factory.mktemp("encoders") / "mmproj.gguf"
+    shape = AudioShape(n_layer=1, n_embd=64, n_ff=64, n_head=4, channels=(8, 4), n_text=64)
+    make_audio_mmproj(path, "f16", shape)
+    return path
+
+
+def test_media_without_their_encoder_are_refused(mmproj, llama):
+    hearing = replace(MAT12, mmproj=mmproj)
+    check_medium(hearing, "audio")
+    with pytest.raises(InputError, match=r"mmproj\.gguf has no image encoder"):
+        check_medium(hearing, "audio", "image")
+    with pytest.raises(InputError, match="no audio encoder"):
+        check_medium(MAT12, "audio")
+    with pytest.raises(InputError, match="reads text only"):
+        check_medium(replace(llama, mmproj=mmproj), "audio")
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 
 from g3n_cli.bench.case import BenchModel, Case
 from g3n_cli.bench.remote import check_server, find_remote_faults, measure_remote
-from g3n_cli.bench.result import CaseResult, Sample
+from g3n_cli.bench.result import CaseResult
+from g3n_cli.bench.sample import Sample
 from g3n_cli.bench.tokens import Source
 from g3n_cli.errors import ModelError, ServerError
 from tests.fake_server import fail, say, serve

@@ -30,6 +30,7 @@ def test_figures_follow_their_formulas():
             "itl_p90_s": 0.32,
             "itl_p95_s": 0.36,
             "itl_p99_s": 0.392,
+            **dict.fromkeys(("encode_s", "rtfx", "media_tokens", "read_s")),
             "peak_rss_bytes": 90_000_000,
             "steady_rss_bytes": 80_000_000,
             "steady_pss_bytes": 70_000_000,
@@ -40,6 +41,27 @@ def test_figures_follow_their_formulas():
             "energy_j": None,
         }
     )
+
+
+def test_figures_of_media_follow_their_formulas():
+    heard = make_sample(0.5, encode_s=0.2, media_tokens=189, sound_s=30.0, read_s=0.1)
+    figures = make_result(replace(heard, prefill_s=0.25), n_prompt=11).figures
+    assert figures["prefill_tps"] == pytest.approx((11 + 189) / 0.25)
+    names = ("encode_s", "rtfx", "media_tokens", "read_s")
+    assert [figures[name] for name in names] == pytest.approx([0.2, 150, 189, 0.1])
+    assert make_result(replace(heard, sound_s=None)).figures["rtfx"] is None
+
+
+def test_results_from_before_there_were_media_can_be_read():
+    report = make_report()
+    values = json.loads(json.dumps(report.to_json()))
+    for case in values["cases"]:
+        for name in ("medium", "encode_s", "rtfx", "media_tokens", "read_s"):
+            del case[name]
+        for sample in case["samples"]:
+            for name in ("encode_s", "media_tokens", "sound_s", "read_s"):
+                del sample[name]
+    assert Report.parse(json.dumps(values), "old.json") == report
 
 
 def test_what_was_not_measured_has_no_figure():

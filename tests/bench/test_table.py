@@ -30,6 +30,16 @@ def test_what_all_cases_share_has_no_column():
     assert table.n_text == 1
 
 
+def test_figures_of_media_have_columns_where_a_case_has_them():
+    heard = make_result(make_sample(encode_s=0.2, media_tokens=189, sound_s=30.0), n_prompt=4)
+    titles = {"encode", "RTFx", "tokens"}
+    assert titles.isdisjoint(make_figures_table([make_result()]).head)
+    table = make_figures_table([make_result(), heard])
+    assert titles <= set(table.head)
+    cells = [dict(zip(table.head, row, strict=True)) for row in table.rows]
+    assert [each["RTFx"] for each in cells] == ["-", "150"]
+
+
 def test_what_differs_names_cases():
     results = [make_result(kv="f16"), make_result(kv="q8_0", model="other")]
     table = make_figures_table(results)

@@ -2,22 +2,27 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from g3n_cli.bench.case import BenchModel, Case
+from g3n_cli.bench.media import Medium
 from g3n_cli.bench.runner import run_process
+from g3n_cli.bench.synthetic_audio import AudioShape, make_audio_mmproj
 from g3n_cli.bench.tokens import Source
 from g3n_cli.bench.worker import Job, measure
 from g3n_cli.config import EngineSettings
-from g3n_cli.errors import UsageError
+from g3n_cli.errors import InputError, UsageError
 from g3n_cli.registry.models import read_sizes
+from tests.media_files import encode_wav, make_tone
 from tests.model_files import SMALL8
 from tests.oracle import find_case
 from tests.tiny_llama import make_llama
 
 TEXT = Source("text", "A short text. It has two sentences.")
 MAT12 = BenchModel("mat12", find_case("mat12", "q8_0").path)
+TINY_AUDIO = AudioShape(n_layer=2, n_embd=64, n_ff=128, n_head=4, channels=(8, 4), n_text=64)
 SETTINGS = EngineSettings(n_threads=1, n_batch=16, named_sizes=read_sizes())
 
 
@@ -68,6 +73,45 @@ def test_the_ledger_of_a_gemma3n_names_its_parts(ple):
     for part in ("weights", "kv", "compute", "ple", "python", "libraries"):
         assert parts[part] > 0, part
     assert parts["other"] > -0.01 * sample.ledger.rss_bytes
+
+
+@pytest.fixture(scope="module")
+def hearing(tmp_path_factory):
+    """A model with an audio encoder; its sounds are short, and with them its context."""
+    mmproj = tmp_path_factory.mktemp("encoders") / "mmproj.gguf"
+    make_audio_mmproj(mmproj, "f16", TINY_AUDIO)
+    return replace(MAT12, mmproj=mmproj)
+
+
+def hear(model, *counts, name="audio", path=None):
+    medium = Medium(name, path, ("audio",), 189)
+    case = Case(model, *counts, SETTINGS, medium=medium)
+    job = Job.from_json(Job(case, TEXT, 0).to_json())
+    return measure(job, lambda _phase: None), case
+
+
+@pytest.mark.parametrize("counts", [(24, 3, 0), (0, 3, 0), (8, 0, 16)])
+def test_the_first_token_after_sound_waits_for_its_encoding(hearing, counts):
+    sample, case = hear(hearing, *counts)
+    assert case.settings.n_ctx == 189 + sum(counts)
+    assert 0 < sample.encode_s < sample.ttft_s
+    assert sample.encode_s + sample.prefill_s <= sample.ttft_s
+    assert (sample.media_tokens, sample.sound_s, sample.read_s) == (189, 30, None)
+    assert len(sample.gaps_s) == counts[1]
+    assert sample.peak_rss_bytes >= sample.ledger.rss_bytes
+
+
+def test_a_file_is_read_before_the_request(hearing, tmp_path):
+    (tmp_path / "tone.wav").write_bytes(encode_wav(make_tone(2.5)))
+    sample, _ = hear(hearing, 8, 1, 0, path=str(tmp_path / "tone.wav"))
+    assert sample.read_s > 0
+    assert (sample.media_tokens, sample.sound_s) == (189, 2.5)
+
+
+def test_encoders_of_another_model_are_refused(hearing, tmp_path):
+    make_audio_mmproj(tmp_path / "mmproj.gguf", "f16", replace(TINY_AUDIO, n_text=32))
+    with pytest.raises(InputError, match="belongs to another model"):
+        hear(replace(hearing, mmproj=tmp_path / "mmproj.gguf"), 8, 1, 0)
 
 
 def test_another_architecture_is_measured_on_llama_cpp(tmp_path):

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from g3n_cli.app import run
+from g3n_cli.bench.synthetic_audio import AudioShape, make_audio_mmproj
 from tests.model_files import SMALL8
 from tests.oracle import find_case
 from tests.program import COMMAND, ROOT, assert_fails, make_environment
@@ -101,6 +102,44 @@ def test_ab_says_what_differs_with_its_interval(g3n):
         assert "95 % CI" in each["sentence"]
 
 
+@pytest.fixture(scope="module")
+def mmprojs(tmp_path_factory):
+    """Two audio encoders of one small model."""
+    folder = tmp_path_factory.mktemp("encoders")
+    shape = AudioShape(n_layer=1, n_embd=64, n_ff=64, n_head=4, channels=(8, 4), n_text=64)
+    for quant in ("f16", "q8_0"):
+        make_audio_mmproj(folder / f"mmproj-{quant}.gguf", quant, shape)
+    return folder / "mmproj-f16.gguf", folder / "mmproj-q8_0.gguf"
+
+
+HEARS = ("bench", "-m", MAT12, "-t", "1", "-p", "8", "-n", "2")
+
+
+def test_sound_before_the_text_is_measured_beside_text_alone(g3n, mmprojs):
+    flags = ("--media", "none,audio", "--mmproj", mmprojs[0], "-r", "1", "-o", "json")
+    done = g3n.run(*HEARS, *flags)
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    text, sound = found["cases"]
+    assert (text["label"], text["medium"], text["encode_s"]) == ("pp8+tg2", None, None)
+    assert (sound["label"], sound["medium"]) == ("audio+pp8+tg2", "audio")
+    assert 0 < sound["encode_s"] < sound["ttft_s"]
+    assert sound["rtfx"] == pytest.approx(30 / sound["encode_s"])
+    assert sound["media_tokens"] == 189
+    assert sound["peak_rss_bytes"] > text["peak_rss_bytes"]
+    assert sound["settings"]["mmproj"] == mmprojs[0].name
+    assert [each["file"] for each in found["environment"]["encoders"]] == [mmprojs[0].name]
+
+
+def test_encoders_can_be_compared(g3n, mmprojs):
+    a, b = mmprojs
+    done = g3n.run(*HEARS, "--media", "audio", "--ab", f"mmproj={a},{b}", "-r", "5", "-o", "json")
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert [case["settings"]["mmproj"] for case in found["cases"]] == [a.name, b.name]
+    assert "encode_s" in [each["figure"] for each in found["comparisons"]]
+
+
 def test_two_models_can_be_compared_though_their_files_are_called_alike(g3n):
     (g3n.home / "other").mkdir()
     other = g3n.home / "other" / SMALL8.name
@@ -176,6 +215,20 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--synthetic", "e9b"), 2, "no shape"),
         (("--synthetic", "e4b"), 2, "GB"),
         (("--file", "none.txt"), 4, "none.txt"),
+        (("--media", "audio"), 4, "no audio encoder"),
+        (("--media", "audio", "--synthetic", "e4b", "--yes"), 4, "no audio encoder"),
+        (("--media", "audio", "--mmproj", SMALL8, "--synthetic", "e4b", "--yes"), 3, "projector"),
+        (("--media", "none.wav"), 4, "none.wav"),
+        (("--media", "audio", "--mmproj", "none.gguf"), 4, "none.gguf"),
+        (("--media", "audio", "--device", "cpu,http://localhost:1/v1"), 2, "not for a server"),
+        (("--media", "image", "--image-size", "700"), 2, "700"),
+        (
+            ("--media", "image", "--image-size", "512", "--ab", "image-size=512,256"),
+            2,
+            "contradict",
+        ),
+        (("--ab", "device=cpu,CPU"), 2, "compares cpu with itself"),
+        (("--ab", "mmproj=a,b"), 2, "compares media"),
         (("--output", "none/r.json"), 2, "none/r.json"),
         (("--output", "r.doc"), 2, "no format"),
         (("--output", "/dev/full", "-o", "json"), 1, "No space left"),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.engine.encoders.audio_oracle import F32_FILE, FEATURES, FOLDER
+from tests.gguf_edit import BOOL, read_draft, scalar
 from tests.model_files import SMALL8
 from tests.program import assert_fails
 
@@ -32,3 +33,13 @@ def test_what_cannot_be_encoded_is_refused_in_one_line(g3n, mmproj, file, code, 
     out = g3n.home / "out.npy"
     assert_fails(g3n.run("debug", "embed", mmproj, file, "-o", out), code, part)
     assert not out.exists()
+
+
+def test_a_missing_encoder_ends_as_in_a_chat(g3n, tmp_path):
+    draft = read_draft(F32_FILE)
+    draft.keys["clip.has_audio_encoder"] = scalar(BOOL, False)
+    mmproj = draft.write(tmp_path / "mmproj.gguf")
+    wav = WAV / "sweep_1s.wav"
+    embedded = g3n.run("debug", "embed", mmproj, wav, "-o", tmp_path / "out.npy")
+    assert_fails(embedded, 4, "no audio encoder")
+    assert_fails(g3n.run("chat", "-m", SMALL8, "--mmproj", mmproj, "-f", wav, "?"), 4, "no audio")

@@ -90,7 +90,7 @@ class Worker:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fuzz_worker"],
+            [sys.executable, "-m", "tests.fuzz_worker", "model"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

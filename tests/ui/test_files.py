@@ -91,7 +91,9 @@ def test_a_file_that_is_refused_adds_nothing(picture):
     assert files.waiting == []
 
 
-def test_a_preview_is_drawn_where_a_terminal_can(picture):
+def test_a_preview_is_drawn_where_a_terminal_can(picture, monkeypatch):
+    for name in ("KITTY_WINDOW_ID", "TERM", "TERM_PROGRAM", "LC_TERMINAL"):
+        monkeypatch.delenv(name, raising=False)
     for is_screen, has_preview in ((True, True), (True, False), (False, True)):
         terminal = make_terminal(is_screen=is_screen)
         make_files(terminal, has_preview=has_preview).add(str(picture))
@@ -103,7 +105,7 @@ def test_a_preview_is_small_and_has_the_colors_of_the_picture(monkeypatch):
     terminal = make_terminal(is_screen=True)
     values = np.zeros((768, 768, 3), np.uint8)
     values[:384] = (255, 0, 0)
-    show_preview(values, terminal)
+    show_preview(values, terminal, None)
     lines = terminal.stderr.getvalue().splitlines()
     assert len(lines) == MOST_ROWS
     assert all(line.count("▀") <= MOST_COLUMNS for line in lines)

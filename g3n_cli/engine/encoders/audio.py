@@ -65,7 +65,8 @@ def open_audio_encoder(
             block at a time is read from the file, for each clip anew.
 
     Raises:
-        ModelError: it has no audio encoder, is broken, or belongs to another model.
+        InputError: it has no audio encoder.
+        ModelError: it is broken, or belongs to another model.
         UsageError: the kernels do not run here.
         DoesNotFitError: there is not enough memory.
     """

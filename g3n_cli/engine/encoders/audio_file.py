@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from g3n_cli.engine.encoders.features import N_MEL
 from g3n_cli.engine.encoders.mmproj import Mmproj
 from g3n_cli.engine.gguf import TensorInfo
-from g3n_cli.errors import ModelError
+from g3n_cli.errors import InputError, ModelError
 
 N_HARD = 128
 """Rows of the table of embeddings that stand for no sound."""
@@ -71,10 +71,11 @@ class AudioFile:
         """Read and check them.
 
         Raises:
-            ModelError: there is no audio encoder, or a tensor is missing or has the wrong shape.
+            InputError: there is no audio encoder.
+            ModelError: a tensor is missing or has the wrong shape.
         """
         if not mmproj.has_audio:
-            raise ModelError(
+            raise InputError(
                 f"this model has no audio encoder: {mmproj.path} holds none of Gemma 3n's",
                 "make a projector file with both encoders from the original weights: g3n convert",
             )

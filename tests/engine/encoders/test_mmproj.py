@@ -9,7 +9,7 @@ import pytest
 
 from g3n_cli.engine.encoders.audio_file import AudioFile
 from g3n_cli.engine.encoders.mmproj import open_mmproj
-from g3n_cli.errors import ModelError
+from g3n_cli.errors import InputError, ModelError
 from tests.engine.encoders.audio_oracle import F16_FILE, F32_FILE
 from tests.gguf_edit import BOOL, U32, find_fields, read_draft, scalar, text
 from tests.model_files import SMALL8
@@ -64,7 +64,7 @@ def test_a_text_model_is_no_projector():
 def test_a_file_without_audio_is_told(tmp_path, key, value):
     draft = read_draft(F32_FILE)
     draft.keys[key] = value
-    with pytest.raises(ModelError, match="this model has no audio encoder") as failure:
+    with pytest.raises(InputError, match="this model has no audio encoder") as failure:
         open_audio(draft.write(tmp_path / "a.gguf"))
     assert "g3n convert" in failure.value.hint
 
@@ -124,7 +124,7 @@ def test_no_mutant_takes_the_process_down(tmp_path, source):
 
 def run_worker(paths: list[Path]) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.audio_fuzz_worker"],
+        [sys.executable, "-m", "tests.fuzz_worker", "audio"],
         input="".join(f"{path}\n" for path in paths),
         capture_output=True,
         text=True,
