@@ -1,15 +1,20 @@
 """Examples of the documentation, run as they are written."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.engine.encoders.audio_oracle import FOLDER as SOUNDS
 from tests.program import ROOT, make_environment
 
 DOCS = ROOT / "docs"
+SEES_AND_HEARS = ROOT / "tests" / "data" / "multimodal" / "model.gguf"
+PICTURES = ROOT / "tests" / "data" / "vision"
+RECIPES = ("commit", "log", "captions", "recordings")
 
 
 def find_blocks(page: str, language: str) -> list[str]:
@@ -26,3 +31,67 @@ def test_python_examples_run(code: str, tmp_path: Path):
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.strip()
     assert done.stderr == b""
+
+
+@pytest.fixture
+def shell(tmp_path: Path):
+    """Runs a script where ``g3n`` is a command and the recipes' files are there."""
+    work = tmp_path / "work"
+    for folder in ("photos", "memos", "bin"):
+        (work / folder).mkdir(parents=True)
+    program = work / "bin" / "g3n"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m g3n_cli "$@"\n')
+    program.chmod(0o755)
+    (work / "app.log").write_text("started\nno space left on device\nstopped\n")
+    for name in ("picture-64.png", "picture-128.png"):
+        shutil.copy(PICTURES / name, work / "photos")
+    shutil.copy(SOUNDS / "wav" / "sweep_1s.wav", work / "memos")
+
+    def run(script: str, **changes: str) -> Path:
+        environment = make_environment(tmp_path, PYTHONPATH=str(ROOT), **changes)
+        environment["PATH"] = f"{program.parent}:{environment['PATH']}"
+        command = ["bash", "-e", "-o", "pipefail", "-c", script]
+        done = subprocess.run(
+            command, cwd=work, env=environment, capture_output=True, check=False, timeout=300
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return work
+
+    return run
+
+
+def recipe(name: str) -> str:
+    return dict(zip(RECIPES, find_blocks("scripting.md", "sh"), strict=True))[name]
+
+
+def test_a_message_for_a_commit(shell):
+    identity = {
+        f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    begin = "git init -q .\necho moon > note.txt\ngit add note.txt\n"
+    work = shell(begin + recipe("commit") + "git log --format=%B > log.txt\n", **identity)
+    assert (
+        (work / "log.txt").read_text().strip() == (work / "message.txt").read_text().strip() != ""
+    )
+
+
+def test_lines_of_a_log_are_judged(shell):
+    work = shell(recipe("log"))
+    rows = [line.split("\t") for line in (work / "triage.tsv").read_text().splitlines()]
+    assert [row[1] for row in rows] == (work / "app.log").read_text().splitlines()
+    assert {row[0] for row in rows} <= {"yes", "no"}
+
+
+def test_pictures_get_captions(shell):
+    script = recipe("captions")
+    work = shell(script, G3N_MODEL=str(SEES_AND_HEARS))
+    once = (work / "captions.tsv").read_bytes()
+    rows = [line.split(b"\t") for line in once.splitlines()]
+    assert [row[:2] for row in rows] == [[b"0", b"length"], [b"1", b"length"]]
+    shell(script, G3N_MODEL=str(SEES_AND_HEARS))
+    assert (work / "captions.tsv").read_bytes() == once
+
+
+def test_recordings_are_written_down(shell):
+    work = shell(recipe("recordings"), G3N_MODEL=str(SEES_AND_HEARS))
+    assert (work / "memos" / "sweep_1s.txt").read_text().strip()

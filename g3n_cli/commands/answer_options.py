@@ -133,6 +133,14 @@ JsonOption: TypeAlias = Annotated[
         "--json", envvar="G3N_JSON", help="Print one JSON object: text, timings, stop reason."
     ),
 ]
+EventsOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--events",
+        envvar="G3N_EVENTS",
+        help="Print JSON lines for a program: stages, pieces of text, figures, errors.",
+    ),
+]
 StatsOption: TypeAlias = Annotated[
     bool,
     typer.Option(

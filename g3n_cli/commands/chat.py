@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from g3n_cli.commands.answer_options import (
+    EventsOption,
     ExtractLastOption,
     ExtractOption,
     JsonOption,
@@ -147,6 +148,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     session: SessionOption = None,
     no_save: NoSaveOption = False,
     json: JsonOption = False,
+    events: EventsOption = False,
     stats: StatsOption = False,
     ctx: CtxOption = EngineSettings.n_ctx,
     threads: ThreadsOption = None,
@@ -218,6 +220,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     for_server = ServerOptions(seed, **given)  # what makes no sense is told before any work
     check_num(num, for_server.temp)
     check_stop(stop or ())
+    check_events(context)
     saving = Saving(go_on, session, no_save)
 
     media = MediaOptions(
@@ -232,7 +235,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     terminal = Terminal.of_process()
     wording = Wording(prompt, template, append)
-    form = Form(json, stats, "last" if extract_last else "first" if extract else None, num)
+    form = Form(json, stats, "last" if extract_last else "first" if extract else None, num, events)
     is_conversation = wording.is_empty and form.may_talk and is_at_terminal(terminal)
     wanted = read_wanted(context, is_open=is_conversation)
     if is_address(device):
@@ -240,7 +243,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         media = replace(media, image_size=None)
         question = ask(wording, file or [], media, terminal, is_open=is_conversation)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
-        with saving.record(remote, terminal):
+        with watch_failures(terminal, form), saving.record(remote, terminal):
             talk(
                 remote,
                 question,
@@ -279,7 +282,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         prefix=prefix,
         pads_audio=audio_pad != "none",
     )
-    with ExitStack() as stack:
+    with watch_failures(terminal, form, "load"), ExitStack() as stack:
         started = time.perf_counter()
         with show_waiting(terminal, f"loading {spec.name} ..."):
             local = stack.enter_context(opening)
@@ -310,6 +313,34 @@ def check_stop(stop: Sequence[str]) -> None:
     """
     if "" in stop:
         raise UsageError("--stop must not be empty")
+
+
+def check_events(context: typer.Context) -> None:
+    """Refuse forms that ``--events`` does not have.
+
+    Raises:
+        UsageError: there is one.
+    """
+    given = context.params
+    for name in ("json", "extract", "extract_last", "schema", "choice"):
+        if given["events"] and given[name]:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--events and --{flag} exclude each other", "give one of them")
+
+
+@contextmanager
+def watch_failures(terminal: Terminal, form: Form, stage: str | None = None) -> Iterator[None]:
+    """With ``--events``, say that a stage begins, and what makes the body fail."""
+    from g3n_cli.ui.events import Events
+
+    if not form.as_events:
+        yield
+        return
+    events = Events(terminal)
+    with events.watch():
+        if stage is not None:
+            events.begin(stage)
+        yield
 
 
 def check_num(num: int, temp: float | None) -> None:

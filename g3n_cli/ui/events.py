@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TypeAlias
 
-from g3n_cli.chat.conversation import Conversation, Question
+from g3n_cli.chat.conversation import Conversation, Reply
+from g3n_cli.chat.media import OnEncode
 from g3n_cli.engine.api import Progress
 from g3n_cli.errors import G3nError
 from g3n_cli.ui.figures import describe_answer
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import escape_json
+
+Ask: TypeAlias = Callable[[Progress, OnEncode], Reply]
 
 
 class Events:
@@ -24,41 +28,38 @@ class Events:
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
-    def tell(self, event: str, **values: object) -> None:
-        """Write one event."""
-        line = json.dumps({"event": event, **values}, ensure_ascii=False)
-        self._terminal.write(escape_json(line) + "\n")
-
-    def tell_stage(self, stage: str, **values: object) -> None:
-        """Say that a stage begins, or how far it is."""
-        self.tell("stage", stage=stage, **values)
-
-    def watch_encoding(self, label: str) -> Progress:
-        """What the encoding of a picture or a sound tells its progress."""
-        return lambda done, total: self.tell_stage("encode", file=label, done=done, total=total)
-
-    def answer(
-        self, conversation: Conversation, question: str | Question, load_s: float | None
-    ) -> None:
-        """Tell of an answer as it comes; its last event is "answer", or "error" before it."""
-        reply: Any = None
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Tell of what makes the body fail, and let it pass."""
         try:
-            self.tell_stage("prefill")
-            reply = conversation.reply(
-                question,
-                lambda done, total: self.tell_stage("prefill", done=done, total=total),
-                self.watch_encoding,
-            )
+            yield
+        except G3nError as error:
+            code = int(error.exit_code)
+            self._tell("error", message=error.message, hint=error.hint, exit_code=code)
+            raise
+
+    def begin(self, stage: str) -> None:
+        """A stage begins: "load" or "prefill"."""
+        self._tell("stage", stage=stage)
+
+    def answer(self, conversation: Conversation, ask: Ask, load_s: float | None) -> Reply:
+        """Tell of an answer as it comes, and of its figures however it ends."""
+        self.begin("prefill")
+        reply = ask(self._watch("prefill"), lambda label: self._watch("encode", file=label))
+        try:
             with closing(iter(reply)) as pieces:
                 for piece in pieces:
-                    self.tell("text", text=piece)
-        except G3nError as error:
-            self.tell_error(error)
-            raise
+                    self._tell("text", text=piece)
         finally:
-            if reply is not None:
-                self.tell("answer", **describe_answer(conversation, reply, load_s))
+            self._tell("answer", **describe_answer(conversation, reply, load_s))
+        return reply
 
-    def tell_error(self, error: G3nError) -> None:
-        """Say what failed, and the exit code that follows."""
-        self.tell("error", message=error.message, hint=error.hint, exit_code=int(error.exit_code))
+    def _watch(self, stage: str, **values: object) -> Progress:
+        """What tells how far a stage is."""
+        return lambda done, total: self._tell(
+            "stage", stage=stage, **values, done=done, total=total
+        )
+
+    def _tell(self, event: str, **values: object) -> None:
+        line = json.dumps({"event": event, **values}, ensure_ascii=False)
+        self._terminal.write(escape_json(line) + "\n")

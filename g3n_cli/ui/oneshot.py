@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
 
 from g3n_cli.chat.conversation import Conversation, Question, Reply
 from g3n_cli.errors import ServerError
 from g3n_cli.ui.answer import PlainView, make_view, show_reply, show_waiting_for
+from g3n_cli.ui.events import Ask, Events
 from g3n_cli.ui.extract import Extract, extract_block
 from g3n_cli.ui.figures import format_json, format_stats
 from g3n_cli.ui.progress import EncodingBars, ProgressBar
 from g3n_cli.ui.terminal import Terminal
-
-Ask: TypeAlias = Callable[[ProgressBar, EncodingBars], Reply]
 
 
 @dataclass(frozen=True)
@@ -28,17 +25,19 @@ class Form:
         show_stats: With their figures on stderr.
         extract: Which fenced block is wanted, or None for all of the answer.
         num: How many answers.
+        as_events: As JSON lines of all that happens.
     """
 
     as_json: bool = False
     show_stats: bool = False
     extract: Extract | None = None
     num: int = 1
+    as_events: bool = False
 
     @property
     def may_talk(self) -> bool:
         """Whether a conversation can be had in this form."""
-        return not self.as_json and self.extract is None and self.num == 1
+        return not (self.as_json or self.as_events) and self.extract is None and self.num == 1
 
 
 def answer(
@@ -58,7 +57,9 @@ def answer(
         ask: Ask = partial(conversation.reply, question, attempt=i)
         if is_said:
             ask = conversation.regenerate
-        if form.as_json:
+        if form.as_events:
+            reply = Events(terminal).answer(conversation, ask, load_s)
+        elif form.as_json:
             reply = _answer_as_json(conversation, ask, terminal, form.extract, load_s)
         else:
             if i:

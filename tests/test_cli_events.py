@@ -1,0 +1,52 @@
+"""``g3n chat --events``: what happens, as JSON lines."""
+
+import json
+
+import pytest
+
+from tests.program import assert_fails
+
+QUESTION = "what does moon mean?"
+
+
+def read(output: bytes) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_pieces_and_figures_are_those_of_the_answer(g3n):
+    events = read(g3n.run("chat", "--events", "--temp", "0", QUESTION).stdout)
+    plain = g3n.run("chat", "--temp", "0", QUESTION).stdout.decode().removesuffix("\n")
+    pieces = [event["text"] for event in events if event["event"] == "text"]
+    assert len(pieces) > 1
+    assert "".join(pieces) == plain
+    assert events[0] == {"event": "stage", "stage": "load"}
+    last = events[-1]
+    assert (last["event"], last["text"], last["stop_reason"]) == ("answer", plain, "end")
+    told = json.loads(g3n.run("chat", "--json", "--temp", "0", QUESTION).stdout)
+    assert set(last) == {"event", *told}
+
+
+def test_progress_of_the_prompt_is_told(g3n):
+    events = read(g3n.run("chat", "--events", "-n", "1", "moon " * 400).stdout)
+    told = [event for event in events if event.get("stage") == "prefill" and "done" in event]
+    counts = [event["done"] for event in told]
+    assert counts == sorted(counts)
+    assert counts[-1] == told[-1]["total"] == events[-1]["prompt_tokens"]
+
+
+def test_each_of_several_answers_has_its_figures(g3n):
+    events = read(g3n.run("chat", "--events", "--temp", "1", "--num", "2", QUESTION).stdout)
+    seeds = [event["seed"] for event in events if event["event"] == "answer"]
+    assert seeds[1] == seeds[0] + 1
+
+
+def test_a_failure_is_an_event_and_a_line_on_stderr(g3n):
+    done = g3n.run("chat", "--events", "--ctx", "64", "moon " * 400)
+    (error,) = [event for event in read(done.stdout) if event["event"] == "error"]
+    assert error["exit_code"] == done.returncode == 4
+    assert error["message"] in done.stderr.decode()
+
+
+@pytest.mark.parametrize("flag", ["--json", "-x", "--schema=name", "--choice=yes,no"])
+def test_other_forms_are_refused(g3n, flag):
+    assert_fails(g3n.run("chat", "--events", flag, "hi"), 2, "--events")
