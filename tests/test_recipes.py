@@ -1,5 +1,6 @@
 """Examples of the documentation, run as they are written."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -65,14 +66,13 @@ def recipe(name: str) -> str:
 
 
 def test_a_message_for_a_commit(shell):
-    identity = {
-        f"GIT_{who}_{what}": "x" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
+    names = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
     begin = "git init -q .\necho moon > note.txt\ngit add note.txt\n"
-    work = shell(begin + recipe("commit") + "git log --format=%B > log.txt\n", **identity)
-    assert (
-        (work / "log.txt").read_text().strip() == (work / "message.txt").read_text().strip() != ""
-    )
+    script = begin + recipe("commit") + "git log --format=%B > log.txt\n"
+    work = shell(script, **dict.fromkeys(names, "x"))
+    message = (work / "message.txt").read_text().strip()
+    assert message
+    assert (work / "log.txt").read_text().strip() == message
 
 
 def test_lines_of_a_log_are_judged(shell):
@@ -85,11 +85,13 @@ def test_lines_of_a_log_are_judged(shell):
 def test_pictures_get_captions(shell):
     script = recipe("captions")
     work = shell(script, G3N_MODEL=str(SEES_AND_HEARS))
-    once = (work / "captions.tsv").read_bytes()
-    rows = [line.split(b"\t") for line in once.splitlines()]
-    assert [row[:2] for row in rows] == [[b"0", b"length"], [b"1", b"length"]]
+    once = (work / "captions.jsonl").read_bytes()
+    captions = [json.loads(line) for line in once.splitlines()]
+    names = sorted(path.name for path in (work / "photos").iterdir())
+    assert [Path(caption["file"]).name for caption in captions] == names
+    assert all(caption["text"] for caption in captions)
     shell(script, G3N_MODEL=str(SEES_AND_HEARS))
-    assert (work / "captions.tsv").read_bytes() == once
+    assert (work / "captions.jsonl").read_bytes() == once
 
 
 def test_recordings_are_written_down(shell):
