@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from g3n_cli.errors import Terminated
 
@@ -22,6 +23,9 @@ class Worker:
     thread is inside it; a main thread that waits here runs them at once. It is always the same
     thread that computes, because OpenMP keeps a team of threads per calling thread.
 
+    The queue and the locks are those that C implements: an interruption inside a ``Condition`` or
+    a ``Semaphore``, and so inside ``ThreadPoolExecutor.submit``, can leave it locked for good.
+
     Args:
         on_abort: Tells the computation to give up soon, typically by setting the flag its abort
             callback reads. Called by the waiting thread, maybe more than once and maybe after the
@@ -31,10 +35,11 @@ class Worker:
 
     def __init__(self, on_abort: Callable[[], None]) -> None:
         self._on_abort = on_abort
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
-        # Start the thread now: the executor forgets a thread it was interrupted in starting, and
-        # the next call would get a second one.
-        self._executor.submit(int).result()
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=_serve, args=(self._tasks,), name="compute")
+        self._thread.daemon = True  # one that nobody closed must not keep the program from ending
+        self._thread.start()
 
     def run(self, fn: Callable[[], T]) -> T:
         """Run ``fn`` on the worker's thread and return what it returns or raise what it raises.
@@ -47,25 +52,70 @@ class Worker:
             KeyboardInterrupt, Terminated: a signal arrived during the wait.
             RuntimeError: the worker is closed.
         """
+        if self._is_closed:
+            raise RuntimeError("the worker is closed")
+        task = _Task(fn)
         try:
-            future = self._executor.submit(fn)
-            while not wait([future], timeout=POLL_S).done:
-                pass
-            return future.result()
+            self._tasks.put(task)
+            task.wait()
         except (KeyboardInterrupt, Terminated):
             self._abort_and_wait()
             raise
+        result: T = task.take()
+        return result
 
     def close(self) -> None:
         """Wait for the thread to end. Closing twice is harmless."""
-        self._executor.shutdown()
+        self._is_closed = True
+        self._tasks.put(None)
+        self._thread.join()
 
     def _abort_and_wait(self) -> None:
-        idle = False
-        while not idle:
+        is_idle = False
+        while not is_idle:
             with suppress(KeyboardInterrupt, Terminated):
                 self._on_abort()
-                # The queue is served in order, so this returns when whatever was submitted has
-                # ended, also if the interrupt came before `run` held a future to wait for.
-                self._executor.submit(int).result()
-                idle = True
+                # Served in order, so its end tells that whatever was put before it has ended.
+                marker = _Task(int)
+                self._tasks.put(marker)
+                marker.wait()
+                is_idle = True
+
+
+class _Task:
+    """A function, and in the end what came of it."""
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self._fn: Callable[[], Any] | None = fn
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._running = threading.Lock()
+        self._running.acquire()
+
+    def compute(self) -> None:
+        assert self._fn is not None
+        try:
+            self._result = self._fn()
+        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+            self._error = error
+        self._fn = None  # what it holds is free once it has ended
+        self._running.release()
+
+    def wait(self) -> None:
+        while not self._running.acquire(timeout=POLL_S):
+            pass
+
+    def take(self) -> Any:  # noqa: ANN401  of any function
+        error, self._error = self._error, None
+        if error is None:
+            return self._result
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
+
+
+def _serve(tasks: SimpleQueue[_Task | None]) -> None:
+    while (task := tasks.get()) is not None:
+        task.compute()
+        del task  # or it would live, with its result, until the next one comes

@@ -95,7 +95,8 @@ def run_front(app: ASGIApp, listener: socket.socket) -> Iterator[threading.Threa
         yield thread
     finally:
         server.should_exit = True
-        thread.join()
+        # Not for ever: an interruption in the middle of a lock of the queue can leave it locked.
+        thread.join(5 * _GRACE_S)
 
 
 def serve(

@@ -1,11 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import ModelError, Terminated
+from tests.program import ROOT
 
 
 def raise_terminated(*_):
@@ -98,3 +101,37 @@ def test_closing_twice_is_harmless_and_a_closed_worker_refuses(worker):
     worker.close()
     with pytest.raises(RuntimeError):
         worker.run(lambda: None)
+
+
+INTERRUPTED_AGAIN_AND_AGAIN = """
+import random, signal
+from g3n_cli.engine.worker import Worker
+
+random.seed(0)
+worker = Worker(lambda: None)
+n_interrupted = 0
+for _ in range(3000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 3e-4))
+        for _ in range(40):
+            assert worker.run(int) == 0
+    except KeyboardInterrupt:
+        n_interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+assert worker.run(lambda: 42) == 42
+print(n_interrupted)
+"""
+
+
+def test_an_interrupt_at_any_moment_leaves_nothing_locked():
+    script = "import signal; signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script + INTERRUPTED_AGAIN_AND_AGAIN],
+        capture_output=True,
+        check=False,
+        timeout=300,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert int(done.stdout) > 100
