@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from g3n_cli.chat.conversation import Conversation, Reply
-from g3n_cli.chat.media import OnEncode
-from g3n_cli.engine.api import Progress
 from g3n_cli.errors import G3nError
 from g3n_cli.ui.figures import describe_answer
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import escape_json
 
-Ask: TypeAlias = Callable[[Progress, OnEncode], Reply]
+if TYPE_CHECKING:  # a chat with a server needs no engine and nothing that comes with one
+    from g3n_cli.chat.media import OnEncode
+    from g3n_cli.engine.api import Progress
+
+Ask: TypeAlias = "Callable[[Progress, OnEncode], Reply]"
 
 
 class Events:
