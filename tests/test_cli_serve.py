@@ -186,6 +186,13 @@ def test_any_text_is_answered(role, text, server):
     assert server.ask("/completion", {"prompt": text, "n_predict": 2})[0] == 200
 
 
+def test_a_server_that_runs_is_among_what_is_kept(server):
+    done = server.g3n.run("config", "--json")
+    kept = {kind["name"]: kind for kind in json.loads(done.stdout)["kept"]}
+    assert kept["running"]["n_files"] == 1
+    assert kept["running"]["path"] == str(server.g3n.home / "data" / "g3n" / "running")
+
+
 def test_half_a_character_is_refused(server):
     status, told = server.ask(
         "/v1/chat/completions", {"messages": [{"role": "user", "content": "\ud800"}]}
@@ -251,11 +258,17 @@ def test_two_hundred_clients_leave_no_trace(server):
                     return None
         raise AssertionError("the stream broke off")
 
+    process = psutil.Process(server.process.pid)
+
     def count():
-        process = psutil.Process(server.process.pid)
         return process.num_fds(), process.num_threads()
 
-    before, n_before = server.say(), count()
+    def is_at_rest():
+        return all(c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
+
+    before = server.say()
+    wait_until(is_at_rest, "a connection stays")  # the last answer's is closed a moment later
+    n_before = count()
     with ThreadPoolExecutor(N_CLIENTS) as pool:
         answers = list(pool.map(ask, range(N_REQUESTS)))
     assert set(answers) == {before, None}

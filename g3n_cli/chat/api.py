@@ -16,7 +16,7 @@ from g3n_cli.config import EngineSettings
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import UsageError
-from g3n_cli.media.attach import read_all
+from g3n_cli.media.attach import read_each
 from g3n_cli.media.options import MediaOptions
 from g3n_cli.registry.models import read_sizes, resolve
 from g3n_cli.registry.projector import find_projector
@@ -170,5 +170,5 @@ class Chat:
         self._owned.close()
 
     def _reply(self, prompt: str, files: Sequence[str | Path]) -> Reply:
-        attachments = [a for name in files for a in read_all(str(name), self._media)]
+        attachments = read_each([str(name) for name in files], self._media)
         return self._session.reply(Question(prompt, tuple(attachments)))

@@ -9,9 +9,31 @@ from g3n_cli.chat.media import MediaStore
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.session import Session
 from g3n_cli.config import EngineSettings
+from g3n_cli.engine.api import Engine
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.open import open_engine
 from g3n_cli.registry.models import ModelSpec
+
+
+@contextmanager
+def open_model(
+    spec: ModelSpec,
+    settings: EngineSettings,
+    projector: Projector,
+    *,
+    pads_audio: bool,
+    keeps_encoder: bool = False,
+) -> Iterator[tuple[Engine, MediaStore]]:
+    """A model and what encodes its media; both are closed with the context.
+
+    Args and errors: as of ``open_session``.
+    """
+    with closing(open_engine(spec.path, spec.name, settings)) as engine:
+        store = MediaStore(
+            engine.info, projector.open, pads_audio=pads_audio, keeps_open=keeps_encoder
+        )
+        with closing(store):
+            yield engine, store
 
 
 @contextmanager
@@ -46,10 +68,8 @@ def open_session(  # noqa: PLR0913  one conversation has these inputs
         InputError: the settings do not suit the model.
         ModelError: the file is broken.
     """
-    with (
-        closing(open_engine(spec.path, spec.name, settings)) as engine,
-        closing(
-            MediaStore(engine.info, projector.open, pads_audio=pads_audio, keeps_open=keeps_encoder)
-        ) as store,
-    ):
+    opening = open_model(
+        spec, settings, projector, pads_audio=pads_audio, keeps_encoder=keeps_encoder
+    )
+    with opening as (engine, store):
         yield Session(engine, options, system, stop, grammar, store, spec.template, prefix)

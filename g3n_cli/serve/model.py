@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,6 +12,7 @@ from typing import TypeAlias
 from g3n_cli import __version__
 from g3n_cli.chat.conversation import Question, Turn
 from g3n_cli.chat.media import MediaStore
+from g3n_cli.chat.open import open_model
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.schema.answer import AnswerSchema
 from g3n_cli.chat.session import Session
@@ -19,7 +20,6 @@ from g3n_cli.config import EngineSettings
 from g3n_cli.engine.api import Engine, Progress
 from g3n_cli.engine.encoders.open import AUDIO_POSITIONS, EncoderKind, Projector
 from g3n_cli.engine.generate import Generation
-from g3n_cli.engine.open import open_engine
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.sampler import make_sampler
 from g3n_cli.engine.stats import GenerationStats
@@ -265,8 +265,5 @@ def open_served(
         InputError: the settings do not suit the model.
         ModelError: the file is broken.
     """
-    with ExitStack() as stack:
-        engine = stack.enter_context(closing(open_engine(spec.path, spec.name, settings)))
-        store = MediaStore(engine.info, projector.open, pads_audio=pads_audio)
-        stack.enter_context(closing(store))
+    with open_model(spec, settings, projector, pads_audio=pads_audio) as (engine, store):
         yield ServedModel(engine, store, projector, spec.template, spec.sampling.given)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from g3n_cli.engine.stats import GenerationStats
@@ -43,6 +45,8 @@ class Job:
 class JobQueue:
     """Jobs in the order in which they came. All methods may be called from any thread.
 
+    Lock and waiting are C's, as in ``engine/worker.py``: signals interrupt the thread that takes.
+
     Args:
         most: So many may wait beside the one that is computed.
         on_change: Told how many are done, and how many wait or are computed; on any thread, but
@@ -56,7 +60,8 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._is_computing = False
         self._is_closed = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._came: SimpleQueue[None] = SimpleQueue()
 
     @property
     def n_waiting(self) -> int:
@@ -69,7 +74,7 @@ class JobQueue:
         Raises:
             RefusedError: too many wait, or the server is ending.
         """
-        with self._changed:
+        with self._lock:
             if self._is_closed:
                 raise make_ending()
             if len(self._waiting) + self._is_computing > self._most:
@@ -77,17 +82,20 @@ class JobQueue:
                 raise RefusedError(429, message, code="rate_limit_exceeded", retry_s=RETRY_S)
             self._waiting.append(job)
             self._tell()
-            self._changed.notify()
+        self._came.put(None)
 
     def take(self, timeout_s: float) -> Job | None:
         """The next job, or None if none comes; the one taken before is done."""
-        with self._changed:
+        with self._lock:
             if self._is_computing:
                 self._is_computing = False
                 self._n_done += 1
                 self._tell()
-            if not self._waiting:
-                self._changed.wait(timeout_s)
+            is_idle = not self._waiting
+        if is_idle:
+            with suppress(Empty):  # also woken for one that was cancelled since
+                self._came.get(timeout=timeout_s)
+        with self._lock:
             if not self._waiting:
                 return None
             self._is_computing = True
@@ -96,14 +104,14 @@ class JobQueue:
     def cancel(self, job: Job) -> None:
         """Nobody wants this job's answer any more; harmless where it is done."""
         job.cancel()
-        with self._changed:
+        with self._lock:
             if job in self._waiting:
                 self._waiting.remove(job)
                 self._tell()
 
     def close(self) -> None:
         """Take no more, and refuse what waits."""
-        with self._changed:
+        with self._lock:
             self._is_closed = True
             waiting = list(self._waiting)
             self._waiting.clear()

@@ -95,8 +95,7 @@ def run_front(app: ASGIApp, listener: socket.socket) -> Iterator[threading.Threa
         yield thread
     finally:
         server.should_exit = True
-        # Not for ever: an interruption in the middle of a lock of the queue can leave it locked.
-        thread.join(5 * _GRACE_S)
+        thread.join()
 
 
 def serve(

@@ -6,14 +6,15 @@ import json
 import re
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from g3n_cli.chat.conversation import Conversation, Question, Reply
 from g3n_cli.errors import AnswerError
 from g3n_cli.ui.answer import show_waiting_for
 from g3n_cli.ui.figures import describe_answer
-from g3n_cli.ui.oneshot import Form, note_stats
-from g3n_cli.ui.progress import EncodingBars, ProgressBar
+from g3n_cli.ui.oneshot import Form, note_stats, start
+from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.text import escape_json, make_visible
 
 if TYPE_CHECKING:
@@ -94,11 +95,7 @@ def _read_answer(conversation: Conversation, question: Question, terminal: Termi
     """The answer as a whole; people are told who or what they wait for."""
     bar = ProgressBar(terminal)
     show_waiting_for(conversation, bar)
-    bars = EncodingBars(terminal)
-    try:
-        reply = conversation.reply(question, bar, bars)
-    finally:
-        bars.clear()
+    reply = start(partial(conversation.reply, question), bar, terminal)
     with closing(iter(reply)) as pieces, bar:
         for _ in pieces:
             bar.wait(f"{len(reply.text):,} characters ...")

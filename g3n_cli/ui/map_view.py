@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from typing import Literal
 
 from g3n_cli.chat.mapping import Answered, Failed, Mapper, Result
 from g3n_cli.media.parts import format_time
-from g3n_cli.ui.progress import ERASE_LINE
+from g3n_cli.ui.progress import TransientLine
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import escape_json, make_visible
 
@@ -70,29 +69,23 @@ class MapProgress:
         n_before: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream = terminal.stderr if terminal.can_animate else None
+        self._line = TransientLine(terminal)
         self._n_inputs, self._n_before = n_inputs, n_before
         self._clock, self._started = clock, clock()
 
     def show(self, n_done: int) -> None:
         """So many are done, those of an earlier run included; work on the next begins."""
-        if self._stream is None:
-            return
         line = f"{n_done:,} of {self._n_inputs:,}"
         elapsed, n_new = self._clock() - self._started, n_done - self._n_before
         if n_new and elapsed > 0:
             rate = n_new / elapsed
             shown = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
             line += f" · {shown} · {format_time((self._n_inputs - n_done) / rate)} left"
-        n_columns = shutil.get_terminal_size().columns
-        self._stream.write(ERASE_LINE + line[: n_columns - 1])
-        self._stream.flush()
+        self._line.show(line)
 
     def clear(self) -> None:
         """Take the line back."""
-        if self._stream is not None:
-            self._stream.write(ERASE_LINE)
-            self._stream.flush()
+        self._line.clear()
 
 
 def format_summary(n_done: int, n_inputs: int, n_errors: int, mapper: Mapper | None) -> str:

@@ -78,7 +78,7 @@ def _answer_as_text(
     """Write the answer to stdout as it comes, or a block of it in the end; ended by a newline."""
     bar = ProgressBar(terminal)
     show_waiting_for(conversation, bar)
-    reply = _start(ask, bar, terminal)
+    reply = start(ask, bar, terminal)
     if extract is None:
         show_reply(reply, make_view(terminal), bar)
         return reply
@@ -101,7 +101,7 @@ def _answer_as_json(
     """Write one JSON object to stdout once the answer is complete, interrupted or broken off."""
     bar = ProgressBar(terminal)
     show_waiting_for(conversation, bar)
-    reply = _start(ask, bar, terminal)
+    reply = start(ask, bar, terminal)
 
     def write() -> None:
         block = extract and extract_block(reply.text, extract)
@@ -133,7 +133,8 @@ def _read_all(reply: Reply, bar: ProgressBar) -> None:
             bar.clear()
 
 
-def _start(ask: Ask, bar: ProgressBar, terminal: Terminal) -> Reply:
+def start(ask: Ask, bar: ProgressBar, terminal: Terminal) -> Reply:
+    """Ask, with a bar for each picture and sound that is encoded."""
     bars = EncodingBars(terminal)
     try:
         return ask(bar, bars)

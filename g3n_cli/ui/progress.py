@@ -17,20 +17,50 @@ PATIENCE_S = 1.0
 BAR_WIDTH = 24
 
 
+class TransientLine:
+    """A line on stderr in place of the one before; nothing where lines cannot be taken back.
+
+    Args:
+        terminal: Drawn on its stderr.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._stream = terminal.stderr if terminal.can_animate else None
+        self._is_shown = False
+
+    def show(self, text: str) -> None:
+        """Show a text, as much of it as fits."""
+        if self._stream is not None:
+            self._stream.write(ERASE_LINE + fit_line(text))
+            self._stream.flush()
+            self._is_shown = True
+
+    def clear(self) -> None:
+        """Take the line back, if one is there."""
+        if self._stream is not None and self._is_shown:
+            self._stream.write(ERASE_LINE)
+            self._stream.flush()
+            self._is_shown = False
+
+
 @contextmanager
 def show_waiting(terminal: Terminal, text: str) -> Iterator[None]:
     """Show a line as long as the body runs; nothing where lines cannot be taken back."""
     if not terminal.can_animate:
         yield
         return
-    n_columns = shutil.get_terminal_size().columns
-    terminal.stderr.write(make_visible(text)[: n_columns - 1])  # a wrapped line cannot be erased
+    terminal.stderr.write(fit_line(text))
     terminal.stderr.flush()
     try:
         yield
     finally:
         terminal.stderr.write(ERASE_LINE)
         terminal.stderr.flush()
+
+
+def fit_line(text: str) -> str:
+    """As much of a text as has room in one line: a wrapped one could not be erased."""
+    return make_visible(text)[: shutil.get_terminal_size().columns - 1]
 
 
 class ProgressBar:
@@ -50,12 +80,11 @@ class ProgressBar:
         show: Callable[[int], str] = "{:,} tokens".format,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._label, self._show = make_visible(label), show
-        self._stream = terminal.stderr if terminal.can_animate else None
+        self._label, self._show = label, show
+        self._line = TransientLine(terminal)
         self._clock = clock
         self._started = clock()
         self._first = -1
-        self._is_shown = False
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +97,7 @@ class ProgressBar:
         if self._first < 0:
             self._first = done  # computed in earlier turns
         elapsed = self._clock() - self._started
-        if self._stream is None or elapsed < PATIENCE_S or done >= total:
+        if elapsed < PATIENCE_S or done >= total:
             return
         filled = BAR_WIDTH * done // total
         bar = "━" * filled + "─" * (BAR_WIDTH - filled)
@@ -76,25 +105,15 @@ class ProgressBar:
         if done > self._first:
             left = elapsed * (total - done) / (done - self._first)
             line += f", {left:.0f} s left"
-        n_columns = shutil.get_terminal_size().columns
-        self._stream.write(ERASE_LINE + line[: n_columns - 1])  # a wrapped line cannot be erased
-        self._stream.flush()
-        self._is_shown = True
+        self._line.show(line)
 
     def wait(self, text: str) -> None:
         """Show a line while nothing is known of how far it is."""
-        if self._stream is not None:
-            n_columns = shutil.get_terminal_size().columns
-            self._stream.write(ERASE_LINE + make_visible(text)[: n_columns - 1])
-            self._stream.flush()
-            self._is_shown = True
+        self._line.show(text)
 
     def clear(self) -> None:
         """Take the line back."""
-        if self._stream is not None and self._is_shown:
-            self._stream.write(ERASE_LINE)
-            self._stream.flush()
-            self._is_shown = False
+        self._line.clear()
 
 
 class ClipProgress:
@@ -107,8 +126,8 @@ class ClipProgress:
     """
 
     def __init__(self, terminal: Terminal, name: str, length_s: float | None) -> None:
-        self._stream = terminal.stderr if terminal.can_animate else None
-        self._name, self._length_s = make_visible(name), length_s
+        self._line = TransientLine(terminal)
+        self._name, self._length_s = name, length_s
 
     def __enter__(self) -> ClipProgress:
         return self
@@ -118,20 +137,14 @@ class ClipProgress:
 
     def __call__(self, start_s: float, end_s: float) -> None:
         """Work on a piece begins."""
-        if self._stream is None:
-            return
         line = f"{self._name} {format_time(start_s)} - {format_time(end_s)}"
         if self._length_s:
             line += f" of {format_time(self._length_s)}"
-        n_columns = shutil.get_terminal_size().columns
-        self._stream.write(ERASE_LINE + line[: n_columns - 1])
-        self._stream.flush()
+        self._line.show(line)
 
     def clear(self) -> None:
         """Take the line back."""
-        if self._stream is not None:
-            self._stream.write(ERASE_LINE)
-            self._stream.flush()
+        self._line.clear()
 
 
 class EncodingBars:

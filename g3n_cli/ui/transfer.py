@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable
 
-from g3n_cli.ui.progress import BAR_WIDTH, ERASE_LINE
+from g3n_cli.ui.progress import BAR_WIDTH, TransientLine
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import format_bytes
 
@@ -27,14 +26,14 @@ class TransferBar:
         self, terminal: Terminal, label: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._label, self._clock = label, clock
-        self._stream = terminal.stderr if terminal.can_animate else None
+        self._line = TransientLine(terminal)
         self._marks: deque[tuple[float, int]] = deque()
         self._drawn_at = float("-inf")
 
     def __call__(self, done: int, total: int) -> None:
         """Told that ``done`` bytes of ``total`` are there; ``total`` is 0 if nobody knows it."""
         now = self._clock()
-        if self._stream is None or (now - self._drawn_at < _REDRAW_S and done != total):
+        if now - self._drawn_at < _REDRAW_S and done != total:
             return
         if self._marks and done < self._marks[-1][1]:
             self._marks.clear()  # it began anew
@@ -42,9 +41,7 @@ class TransferBar:
         while now - self._marks[0][0] > _WINDOW_S:
             self._marks.popleft()
         self._drawn_at = now
-        n_columns = shutil.get_terminal_size().columns
-        self._stream.write(ERASE_LINE + self._describe(done, total)[: n_columns - 1])
-        self._stream.flush()
+        self._line.show(self._describe(done, total))
 
     def _describe(self, done: int, total: int) -> str:
         line = f"{self._label} "
@@ -61,9 +58,7 @@ class TransferBar:
 
     def clear(self) -> None:
         """Take the line back."""
-        if self._stream is not None and self._marks:
-            self._stream.write(ERASE_LINE)
-            self._stream.flush()
+        self._line.clear()
 
 
 def format_left(seconds: float) -> str:

@@ -65,6 +65,7 @@ def test_config_tells_where_all_of_it_is_and_what_it_takes(home):
         "damaged": 1,
         "kv": 2,
         "history": 1,
+        "running": 0,
         "bench": 1,
         "models": 3,
         "cache/rows": 1,

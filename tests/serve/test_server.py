@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -17,6 +19,7 @@ from tests.fake_encoder import FakeProjector
 from tests.fakes import make_engine, show_ids
 from tests.gguf_edit import BOOL, Draft, scalar
 from tests.media_files import encode_wav, make_tone
+from tests.program import ROOT
 from tests.serve.front import run, wait_until
 
 OLLAMA = {"messages": [{"role": "user", "content": "hi"}]}
@@ -395,3 +398,40 @@ def test_who_waits_when_the_server_ends_is_told():
         held.may_go_on.set()
         for client in (first, second):
             client.close()
+
+
+INTERRUPTED_WHILE_IT_WAITS = """
+import random, signal, threading
+from g3n_cli.serve.queue import Job, JobQueue
+
+random.seed(0)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+queue, n_interrupted, is_over = JobQueue(most=1 << 30), 0, threading.Event()
+
+def ask():
+    while not is_over.wait(1e-4):
+        queue.put(Job(None, print))
+
+asking = threading.Thread(target=ask, daemon=True)
+asking.start()
+for _ in range(3000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 3e-4))
+        for _ in range(100):
+            queue.take(1e-5)
+    except KeyboardInterrupt:
+        n_interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+is_over.set()
+asking.join(30)
+assert not asking.is_alive()
+print(n_interrupted)
+"""
+
+
+def test_an_interrupt_at_any_moment_leaves_the_queue_to_others():
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_IT_WAITS]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr.decode()
+    assert int(done.stdout) > 100
