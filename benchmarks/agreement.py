@@ -9,7 +9,8 @@ Run from the root of the repository, on a machine that does nothing else:
   cancels in differences: the long prompt's time less the short one's, the long answer's less the
   short one's. ``g3n bench`` measures prompts and answers of the same lengths.
 - **Memory**: ``VmHWM`` and ``smaps_rollup`` of the measuring process, read from outside.
-- **llama.cpp**: its own performance counters for ``smollm2``, same batch, same threads.
+- **llama.cpp**: its own performance counters for ``smollm2``, same batch, one thread: two would be
+  as fast as whatever else wants a core lets them, and differ by a fifth from run to run.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compare_times(result, model, options, is_first=is_first)
         compare_memory(result, model, options)
         for pair in range(LLAMA_PAIRS):
-            compare_llama(result, smollm2, options, is_first=pair % 2 == 0)
+            compare_llama(result, smollm2, is_first=pair % 2 == 0)
         write_result(result, options.out)
         sys.stderr.write(f"round {index + 1} of {options.rounds} done\n")
     sys.stdout.write(render_agreement(result))
@@ -95,7 +96,7 @@ def compare_times(
         more = runs.get("long") or _time_chat(model, options, texts[1], 1)
         lengths = f"{told['prompt_tokens']},{more['prompt_tokens']}"
         flags = ("-p", lengths, "-n", str(options.tokens - 1), "-r", "1")
-        runs["cases"] = _run_bench(model, options, *flags)["cases"]
+        runs["cases"] = _run_bench(model, options.threads, *flags)["cases"]
 
     for each in (chat, bench) if is_first else (bench, chat):
         each()
@@ -119,7 +120,9 @@ def compare_times(
 def compare_memory(result: dict[str, Any], model: Path, options: argparse.Namespace) -> None:
     """A round of ``g3n bench``, its measuring process watched from outside."""
     flags = ("-p", "512", "-n", "32", "-r", "1")
-    process = subprocess.Popen(_bench_command(model, options, *flags), stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        _bench_command(model, options.threads, *flags), stdout=subprocess.PIPE
+    )
     peak, recent = 0, [0]
     assert process.stdout
     with process.stdout:
@@ -135,28 +138,36 @@ def compare_memory(result: dict[str, Any], model: Path, options: argparse.Namesp
     _note(result, "RSS beside smaps_rollup, bytes", MEMORY_LIMIT, steady)
 
 
-def compare_llama(
-    result: dict[str, Any], model: Path, options: argparse.Namespace, *, is_first: bool
-) -> None:
+def compare_llama(result: dict[str, Any], model: Path, *, is_first: bool) -> None:
     """A pair of ``pp`` and ``tg``: by ``g3n bench``, and by llama.cpp's counters."""
     found: dict[str, Any] = {}
 
     def ours() -> None:
-        found["pp"] = _run_bench(model, options, "-p", "512", "-n", "0", "-r", "1")["cases"][0]
-        found["tg"] = _run_bench(model, options, "-p", "0", "-n", "64", "-r", "1")["cases"][0]
+        found["pp"] = _run_bench(model, 1, "-p", "512", "-n", "0", "-r", "1")["cases"][0]
+        found["tg"] = _run_bench(model, 1, "-p", "0", "-n", "64", "-r", "1")["cases"][0]
 
     def theirs() -> None:
-        command = [sys.executable, "-m", "benchmarks.llama_perf", str(model), str(options.threads)]
-        batch = str(EngineSettings.n_batch)
-        done = subprocess.run([*command, batch], cwd=ROOT, capture_output=True, check=True)
+        numbers = ["1", str(EngineSettings.n_batch)]
+        command = [sys.executable, "-m", "benchmarks.llama_perf", str(model), *numbers]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         found["llama.cpp"] = json.loads(done.stdout)
 
     for each in (ours, theirs) if is_first else (theirs, ours):
         each()
     told = found["llama.cpp"]
     pp, tg = found["pp"]["prefill_tps"], found["tg"]["decode_tps"]
-    _note(result, "smollm2 pp512 beside llama.cpp, tokens/s", TIME_LIMIT, (pp, told["pp_tps"]))
-    _note(result, "smollm2 tg64 beside llama.cpp, tokens/s", TIME_LIMIT, (tg, told["tg_tps"]))
+    _note(
+        result,
+        "smollm2 pp512 beside llama.cpp, one thread, tokens/s",
+        TIME_LIMIT,
+        (pp, told["pp_tps"]),
+    )
+    _note(
+        result,
+        "smollm2 tg64 beside llama.cpp, one thread, tokens/s",
+        TIME_LIMIT,
+        (tg, told["tg_tps"]),
+    )
 
 
 def _note(result: dict[str, Any], name: str, limit: float, pair: tuple[float, float]) -> None:
@@ -165,7 +176,7 @@ def _note(result: dict[str, Any], name: str, limit: float, pair: tuple[float, fl
 
 
 def _time_chat(model: Path, options: argparse.Namespace, text: str, n: int) -> dict[str, Any]:
-    """What ``g3n chat --json`` tells; "after_load_s": what else the process took."""
+    """What ``g3n chat --json`` tells; "after_load_s": seconds that the rest of the process took."""
     command = [*G3N, "chat", "-m", str(model.resolve()), "--json", "--temp", "0", "-n", str(n)]
     command += ["--threads", str(options.threads)]
     started = time.perf_counter()
@@ -175,13 +186,13 @@ def _time_chat(model: Path, options: argparse.Namespace, text: str, n: int) -> d
     return {**told, "after_load_s": wall_s - told["load_s"]}
 
 
-def _bench_command(model: Path, options: argparse.Namespace, *flags: str) -> list[str]:
+def _bench_command(model: Path, n_threads: int, *flags: str) -> list[str]:
     command = [*G3N, "bench", "-m", str(model.resolve()), "-o", "json", *flags]
-    return [*command, "-t", str(options.threads)]
+    return [*command, "-t", str(n_threads)]
 
 
-def _run_bench(model: Path, options: argparse.Namespace, *flags: str) -> dict[str, Any]:
-    command = _bench_command(model, options, *flags)
+def _run_bench(model: Path, n_threads: int, *flags: str) -> dict[str, Any]:
+    command = _bench_command(model, n_threads, *flags)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
