@@ -75,7 +75,7 @@ def find_or_make(
             each.make(each.path, bar)
         finally:
             bar.clear()
-    return BenchModel(model.path.stem, model.path, encoders and encoders.path)
+    return BenchModel(model.path.stem, model.path, encoders.path if encoders else None)
 
 
 def _draft_model(folder: Path, shape: ShapeName, quant: Quant) -> _Draft:
