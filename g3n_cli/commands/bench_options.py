@@ -190,7 +190,8 @@ SyntheticOption: TypeAlias = Annotated[
     typer.Option(
         metavar="SHAPE[:TYPE]",
         help="Measure a model with random weights, made in the cache folder: e2b, e4b or "
-        "gemma3-4b; q4_0 (if none is named), q4_k_m, q8_0 or f16.",
+        "gemma3-4b; q4_0 (if none is named), q4_k_m, q8_0 or f16. With --media its encoders too, "
+        "F16; a chat with that model reads pictures and sound.",
     ),
 ]
 YesOption: TypeAlias = Annotated[

@@ -26,7 +26,7 @@ from g3n_cli.bench.tokens import Source, load_text
 from g3n_cli.commands.bench_media import MEDIA_SETTINGS, MediaRequest
 from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
-from g3n_cli.commands.synthetic import find_or_make
+from g3n_cli.commands.synthetic import find_or_make, has_encoders
 from g3n_cli.config import CPU, EngineSettings
 from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.registry.models import read_sizes, resolve
@@ -81,8 +81,8 @@ def run_request(request: Request) -> None:
         request.content, load_text() if request.file is None else read_text(request.file)
     )
     # Before a model is made that would be of no use; --ab may be what names the encoders.
-    is_synthetic = request.synthetic is not None and ab is None
-    request.media.check(request.devices.split(","), is_synthetic=is_synthetic)
+    is_bare = request.synthetic is not None and not has_encoders(request.synthetic)
+    request.media.check(request.devices.split(","), lacks_encoders=is_bare and ab is None)
     plan = make_plan(request, make_cases(request, ab, terminal), source)
     check_cases(plan.cases)
     check_servers(plan.cases, request.content, terminal, is_cold=request.is_cold)
@@ -231,9 +231,12 @@ def _find_files(request: Request, terminal: Terminal) -> list[BenchModel]:
         for text, spec in specs
     ]
     if request.synthetic:
-        made = find_or_make(request.synthetic, terminal, is_agreed=request.is_agreed)
+        wants = request.media.wants_made_encoders() and has_encoders(request.synthetic)
+        made = find_or_make(
+            request.synthetic, terminal, with_encoders=wants, is_agreed=request.is_agreed
+        )
         assert made.path is not None
-        models.append(replace(made, mmproj=request.media.find_encoders(made.path, None)))
+        models.append(replace(made, mmproj=request.media.find_encoders(made.path, made.mmproj)))
     return models
 
 

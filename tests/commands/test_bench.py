@@ -11,6 +11,7 @@ import pytest
 
 from g3n_cli.app import run
 from g3n_cli.bench.synthetic_audio import AudioShape, make_audio_mmproj
+from tests.media_files import encode_wav, make_tone
 from tests.model_files import SMALL8
 from tests.oracle import find_case
 from tests.program import COMMAND, ROOT, assert_fails, make_environment
@@ -188,6 +189,20 @@ def test_a_synthetic_model_is_made_once(g3n):
     assert os.listdir(folder) == ["tiny-q8_0.gguf"]
 
 
+def test_a_synthetic_model_gets_encoders_that_a_chat_finds(g3n):
+    flags = ("--media", "none,image,audio", "--image-size", "256", "-t", "1", *SHORT, "-o", "json")
+    done = g3n.run("bench", "--synthetic", "tiny", *flags)
+    assert done.returncode == 0, done.stderr.decode()
+    text, image, audio = json.loads(done.stdout)["cases"]
+    assert (text["medium"], image["media_tokens"], audio["media_tokens"]) == (None, 257, 189)
+    assert image["settings"]["mmproj"] == audio["settings"]["mmproj"] == "mmproj-tiny-f16.gguf"
+    (g3n.home / "a.wav").write_bytes(encode_wav(make_tone(1)))
+    model = g3n.home / "cache" / "g3n" / "synthetic" / "tiny-q4_0.gguf"
+    done = g3n.chat("-m", model, "-n", "2", "--json", "-f", g3n.home / "a.wav", "What is said?")
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["encode_s"] > 0
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "part"),
     [
@@ -216,7 +231,8 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--synthetic", "e4b"), 2, "GB"),
         (("--file", "none.txt"), 4, "none.txt"),
         (("--media", "audio"), 4, "no audio encoder"),
-        (("--media", "audio", "--synthetic", "e4b", "--yes"), 4, "no audio encoder"),
+        (("--media", "audio", "--synthetic", "gemma3-4b", "--yes"), 4, "no audio encoder"),
+        (("--media", "image", "--synthetic", "e4b"), 2, "e4b-q4_0 with mmproj-e4b-f16 takes"),
         (("--media", "audio", "--mmproj", SMALL8, "--synthetic", "e4b", "--yes"), 3, "projector"),
         (("--media", "none.wav"), 4, "none.wav"),
         (("--media", "audio", "--mmproj", "none.gguf"), 4, "none.gguf"),
