@@ -50,6 +50,7 @@ HELP = """Gemma 3n on your own machine: chat, pipes and benchmarks.
   g3n chat "Why is the sky blue?"     ask one question
   cat notes.txt | g3n chat "Sum up"   use it in a pipe
 """
+_WITH_PROMPT = ("g3n chat", "g3n map")
 
 app = typer.Typer(
     help=HELP,
@@ -191,7 +192,11 @@ def _translate(error: typer.TyperException) -> UsageError:
     """A complaint of Typer's in our words."""
     ctx = getattr(error, "ctx", None)
     command = "g3n" if ctx is None else ctx.command_path
-    return UsageError(error.format_message().rstrip("."), hint=f"see {command} --help")
+    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's
+    if "unexpected extra argument" in message and command in _WITH_PROMPT:
+        hint = "put the prompt in quotes, and patterns of files too"
+        return UsageError("there is more than one prompt", hint)
+    return UsageError(message, hint=f"see {command} --help")
 
 
 def _report(error: G3nError, code: int | None = None) -> int:

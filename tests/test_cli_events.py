@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests import fake_server
 from tests.program import assert_fails
 
 QUESTION = "what does moon mean?"
@@ -45,6 +46,15 @@ def test_a_failure_is_an_event_and_a_line_on_stderr(g3n):
     (error,) = [event for event in read(done.stdout) if event["event"] == "error"]
     assert error["exit_code"] == done.returncode == 4
     assert error["message"] in done.stderr.decode()
+
+
+def test_an_answer_of_a_server_is_told_alike(g3n):
+    with fake_server.serve(fake_server.say("Hello", usage=(9, 2))) as server:
+        done = g3n.run("chat", "--events", "--device", server.url, "hi")
+    events = read(done.stdout)
+    assert "".join(event["text"] for event in events if event["event"] == "text") == "Hello"
+    last = events[-1]
+    assert (last["event"], last["prompt_tokens"], last["output_tokens"]) == ("answer", 9, 2)
 
 
 @pytest.mark.parametrize("flag", ["--json", "-x", "--schema=name", "--choice=yes,no"])

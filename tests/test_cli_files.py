@@ -185,7 +185,18 @@ def test_transcribe_refuses_before_a_model_is_loaded(g3n, tmp_path):
     silent = encode_video(tmp_path / "v.mp4", [0] * 5)
     assert_fails(g3n.run("transcribe", silent), 4, "no sound")
     assert_fails(g3n.run("transcribe", tmp_path / "a.wav"), 4, "no audio encoder")
+    (tmp_path / "a.txt").write_text("words")
+    assert_fails(g3n.run("transcribe", tmp_path / "a.txt"), 4, "a document")
     assert_fails(g3n.run("transcribe", "-o", "srt", silent, silent), 2, "one file")
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [(("-", "-"), "once"), (("--start", "1:x"), "no time"), (("--translate", ""), "a language")],
+)
+def test_transcribe_refuses_flags_that_make_no_sense(g3n, tmp_path, flags, part):
+    (tmp_path / "a.wav").write_bytes(encode_wav(make_tone(0.2)))
+    assert_fails(g3n.run("transcribe", tmp_path / "a.wav", *flags), 2, part)
 
 
 def test_recording_without_a_program_says_what_to_install(g3n):
