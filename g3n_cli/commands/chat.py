@@ -261,6 +261,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.open import open_session
+    from g3n_cli.chat.presence import present
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
@@ -291,6 +292,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         if auto and local.engine.sizes:
             terminal.note(auto.choose())
         stack.enter_context(saving.record(local, terminal))
+        stack.enter_context(present(local, "chat"))
         talk(
             local,
             question,
