@@ -51,7 +51,6 @@ def running(g3n, *command):
 def test_what_holds_a_model_is_shown_while_it_runs(g3n, name):
     command = COMMANDS[name]
     with running(g3n, *command) as process:
-
         found = wait_until_it_is_busy(g3n)
         assert (found["pid"], found["command"]) == (process.pid, command[0])
         assert (found["model"], found["size"], found["address"]) == (SMALL8.stem, "full", "")

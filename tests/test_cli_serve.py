@@ -236,7 +236,7 @@ def test_g3n_ps_shows_it(server):
     assert found["n_done"] > 0
     assert found["rss_bytes"] > 20e6
     heading, line = server.g3n.run("ps").stdout.decode().splitlines()
-    assert heading.split() == "PID COMMAND MODEL MEMORY SINCE DONE NOW ADDRESS".split()
+    assert " ".join(heading.split()) == "PID COMMAND MODEL MEMORY SINCE DONE NOW ADDRESS"
     assert line.split()[:3] == [str(server.process.pid), "serve", "g3n-mini"]
     assert line.split()[-1] == found["address"]
     file = server.g3n.home / "data" / "g3n" / "running" / f"{server.process.pid}.json"

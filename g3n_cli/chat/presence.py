@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:  # who only looks needs no engine
-    from g3n_cli.chat.session import Session
+    from g3n_cli.chat.conversation import Conversation
 
 MOST_BYTES = 1 << 16
 
@@ -64,10 +64,10 @@ class Presence:
         with suppress(OSError):
             _write(self._file, self._running)
 
-    def note_chat(self, size: str, *, is_busy: bool) -> None:
-        """A conversation's answer begins or has ended."""
+    def note_chat(self, size: str, n_now: int) -> None:
+        """A conversation's answer begins (1) or has ended (0)."""
         self._running = replace(self._running, size=size)
-        self.note(self._running.n_done + (not is_busy), int(is_busy))
+        self.note(self._running.n_done + 1 - n_now, n_now)
 
     def close(self) -> None:
         """Take the file away."""
@@ -90,16 +90,15 @@ def describe_process(command: str, model: str, size: str, address: str = "") -> 
 
 
 @contextmanager
-def present(session: Session, command: str) -> Iterator[None]:
-    """Let ``g3n ps`` see a conversation of this process while the context lasts."""
-    info = session.engine.info
-    running = describe_process(command, session.name, info.size)
+def present(conversation: Conversation, command: str) -> Iterator[None]:
+    """Let ``g3n ps`` see a conversation while the context lasts; not one with a server."""
+    engine = conversation.engine
+    if engine is None:
+        yield
+        return
+    running = describe_process(command, conversation.name, engine.info.size)
     with closing(Presence(find_folder(), running)) as presence:
-
-        def tell(is_busy: bool) -> None:
-            presence.note_chat(session.engine.info.size, is_busy=is_busy)
-
-        session.on_busy = tell
+        conversation.on_busy = lambda n_now: presence.note_chat(engine.info.size, n_now)
         yield
 
 

@@ -97,8 +97,8 @@ def open_database(path: Path) -> sqlite3.Connection:
 def open_to_read(path: Path) -> sqlite3.Connection:
     """A file that cannot be written, as it is.
 
-    To read a file, SQLite wants to write its index of the log. Where there is a log, its process was
-    killed or runs still, and the index is there too; where there is none, nobody writes.
+    To read a file, SQLite wants to write an index of its log. Where there is a log, whoever wrote
+    it was killed or runs still, and the index is there too; where there is none, nobody writes.
 
     Raises:
         G3nError: it has not this version's form.

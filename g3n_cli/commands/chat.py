@@ -261,7 +261,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.open import open_session
-    from g3n_cli.chat.presence import present
     from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
@@ -292,7 +291,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         if auto and local.engine.sizes:
             terminal.note(auto.choose())
         stack.enter_context(saving.record(local, terminal))
-        stack.enter_context(present(local, "chat"))
         talk(
             local,
             question,
@@ -379,18 +377,20 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     preview: bool,
 ) -> None:
     """Answer one question, or without its text talk until the person leaves."""
+    from g3n_cli.chat.presence import present
     from g3n_cli.ui.files import Files
 
     files = Files(conversation, terminal, media, question.attachments, has_preview=preview)
-    if not question.text:
-        from g3n_cli.ui.repl import Repl
+    with present(conversation, "chat"):
+        if not question.text:
+            from g3n_cli.ui.repl import Repl
 
-        Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
-        return
-    from g3n_cli.ui.oneshot import answer
+            Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
+            return
+        from g3n_cli.ui.oneshot import answer
 
-    files.show_all()
-    if wanted is None:
-        answer(conversation, question, terminal, form, load_s)
-    elif code := wanted.answer(conversation, question, terminal, form, load_s):
-        raise typer.Exit(code)
+        files.show_all()
+        if wanted is None:
+            answer(conversation, question, terminal, form, load_s)
+        elif code := wanted.answer(conversation, question, terminal, form, load_s):
+            raise typer.Exit(code)

@@ -88,7 +88,7 @@ def find_kept() -> list[Kept]:
         _make("damaged", "stores of conversations that were moved aside", data, _find_damaged),
         _make("kv", "what models have computed of conversations", data / "kv", is_cache=True),
         _make("history", "what you typed in chats", typed),
-        _make(None, "which commands run with which model, for g3n ps", find_folder(), label="running"),
+        _make(None, "what holds a model now, for g3n ps", find_folder(), label="running"),
         _make("bench", "results of g3n bench", History.of_person().folder),
         _make("models", "what g3n pull has fetched", store, _find_fetched),
     ]

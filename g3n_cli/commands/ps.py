@@ -19,7 +19,7 @@ def ps(
         bool, typer.Option("--json", help="Write JSON, memory in bytes, times in seconds.")
     ] = False,
 ) -> None:
-    """List what of g3n holds a model on this machine: chats, maps, benchmarks, servers."""
+    """List what holds a model on this machine: chats, benchmarks, servers."""
     from g3n_cli.chat.presence import find_folder, find_running
 
     found = find_running(find_folder())
