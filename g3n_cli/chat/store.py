@@ -362,8 +362,7 @@ class SessionStore:
     def _change(self) -> Iterator[sqlite3.Connection]:
         """All changes or none; takes its turn among processes."""
         if self.is_read_only:
-            hint = "its disk or folder cannot be written; --no-save works without it"
-            raise G3nError(f"{self.path} can only be read", hint)
+            raise G3nError(self.notice, "its disk or folder cannot be written")
         with translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
