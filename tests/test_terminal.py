@@ -1,6 +1,7 @@
 """A conversation at a pseudo-terminal, as a person has it."""
 
 import contextlib
+import json
 import re
 import signal
 import termios
@@ -70,6 +71,16 @@ def test_the_first_line_names_model_and_ways_out(open_chat):
     assert SMALL8.stem in chat.before
     chat.expect_exact(READY)
     assert leave(chat) == 0
+
+
+def test_g3n_ps_tells_a_conversation_that_waits(open_chat, g3n):
+    chat = open_chat("-m", SMALL8, "-n", "3")
+    say(chat, "one")
+    (found,) = json.loads(g3n.run("ps", "--json").stdout)
+    assert (found["pid"], found["command"], found["model"]) == (chat.pid, "chat", SMALL8.stem)
+    assert (found["n_done"], found["n_now"]) == (1, 0)
+    assert leave(chat) == 0
+    assert json.loads(g3n.run("ps", "--json").stdout) == []
 
 
 @pytest.mark.model

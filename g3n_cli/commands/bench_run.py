@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from g3n_cli.bench.runner import Plan, Runner, Status
 from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting
 from g3n_cli.bench.table import make_figures_table, make_memory_table
 from g3n_cli.bench.tokens import Source, load_text
+from g3n_cli.chat.presence import Presence, Running, describe_process, find_folder
 from g3n_cli.commands.bench_media import MEDIA_SETTINGS, MediaRequest
 from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
@@ -263,9 +265,10 @@ class Run:
         models = dict.fromkeys(case.model for case in plan.cases)
         self._environment = describe_environment(models)
         self._runner = Runner(plan, self._take_sample, self._show)
+        self._presence = Presence(find_folder(), describe_run(plan))
         self._write_output()
         try:
-            with self._view:
+            with closing(self._presence), self._view:
                 self._runner.run()
         finally:
             self._finish()
@@ -278,6 +281,7 @@ class Run:
         return Report(self._environment, results, comparisons)
 
     def _take_sample(self) -> None:
+        self._presence.note(sum(len(each.samples) for each in self._runner.results), 1)
         self._write_output()
         self._table = make_figures_table(self._runner.results)
 
@@ -317,6 +321,14 @@ class Run:
             History.of_person().save(report)
         except (OSError, G3nError) as error:
             terminal.note(f"warning: this run is not in the history: {error}")
+
+
+def describe_run(plan: Plan) -> Running:
+    """A run for ``g3n ps``."""
+    models = dict.fromkeys(case.model.name for case in plan.cases)
+    sizes = dict.fromkeys(case.settings.size for case in plan.cases)
+    running = describe_process("bench", ", ".join(models), ", ".join(sizes))
+    return replace(running, n_now=1)
 
 
 def format_left(seconds: float) -> str:

@@ -377,18 +377,20 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     preview: bool,
 ) -> None:
     """Answer one question, or without its text talk until the person leaves."""
+    from g3n_cli.chat.presence import present
     from g3n_cli.ui.files import Files
 
     files = Files(conversation, terminal, media, question.attachments, has_preview=preview)
-    if not question.text:
-        from g3n_cli.ui.repl import Repl
+    with present(conversation, "chat"):
+        if not question.text:
+            from g3n_cli.ui.repl import Repl
 
-        Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
-        return
-    from g3n_cli.ui.oneshot import answer
+            Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
+            return
+        from g3n_cli.ui.oneshot import answer
 
-    files.show_all()
-    if wanted is None:
-        answer(conversation, question, terminal, form, load_s)
-    elif code := wanted.answer(conversation, question, terminal, form, load_s):
-        raise typer.Exit(code)
+        files.show_all()
+        if wanted is None:
+            answer(conversation, question, terminal, form, load_s)
+        elif code := wanted.answer(conversation, question, terminal, form, load_s):
+            raise typer.Exit(code)

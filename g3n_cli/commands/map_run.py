@@ -61,6 +61,7 @@ class LocalModel:
         from g3n_cli.chat.inputs import find_shared_kinds
         from g3n_cli.chat.mapping import Mapper, find_prefix
         from g3n_cli.chat.open import open_session
+        from g3n_cli.chat.presence import present
         from g3n_cli.ui.progress import show_waiting
 
         kinds = find_shared_kinds(job.asked)  # if all have the same fault, it is the model's
@@ -79,6 +80,7 @@ class LocalModel:
         with ExitStack() as stack:
             with show_waiting(terminal, f"loading {self.spec.name} ..."):
                 session = stack.enter_context(opening)
+            stack.enter_context(present(session, "map"))
             if self.settings.size == AUTO and session.engine.sizes:
                 terminal.note(AutoSize(session.engine, None).choose())
             prefix = find_prefix(session, job.form, job.asked[0])

@@ -98,6 +98,7 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.open import open_session
     from g3n_cli.chat.options import AnswerOptions
+    from g3n_cli.chat.presence import present
     from g3n_cli.ui.progress import show_waiting
     from g3n_cli.ui.terminal import Terminal
 
@@ -117,6 +118,7 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
     with ExitStack() as stack:
         with show_waiting(terminal, f"loading {spec.name} ..."):
             session = stack.enter_context(opening)
+        stack.enter_context(present(session, "transcribe"))
         write_all(session, sources, options, terminal, translate, output, has_times=timestamps)
 
 
