@@ -303,6 +303,7 @@ class Run:
         report, terminal = self.report, self._terminal
         if not report.cases:
             return
+        self._keep(report)  # first: stdout may be a pipe that nobody reads any more
         kind = self._request.format or "table"
         if kind == "table" or self._request.output:
             tables = [make_figures_table(report.cases), make_memory_table(report.cases)]
@@ -317,10 +318,12 @@ class Run:
             terminal.write(escape(format_report(report, kind)))
         for line in summarize_warnings(report.cases):
             terminal.note(line)
+
+    def _keep(self, report: Report) -> None:
         try:
             History.of_person().save(report)
         except (OSError, G3nError) as error:
-            terminal.note(f"warning: this run is not in the history: {error}")
+            self._terminal.note(f"warning: this run is not in the history: {error}")
 
 
 def describe_run(plan: Plan) -> Running:

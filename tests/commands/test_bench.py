@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pexpect
@@ -75,6 +76,16 @@ def test_the_table_goes_to_stdout_and_warnings_to_stderr(g3n):
     assert "\x1b" not in done.stdout.decode()
     kinds = {line.partition(":")[0] for line in done.stderr.decode().splitlines()}
     assert kinds <= {"warning", "hint"}
+
+
+def test_a_run_whose_reader_has_gone_is_in_the_history(g3n):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with g3n.start(*TINY, *SHORT, stdout=writer, stderr=subprocess.DEVNULL) as process:
+        os.close(writer)
+        process.wait(PATIENCE_S)
+    (kept,) = (g3n.home / "data" / "g3n" / "bench").iterdir()
+    assert json.loads(kept.read_text())["cases"][0]["label"] == "pp8+tg3"
 
 
 def test_charts_stand_below_the_table_if_asked_for(g3n):
