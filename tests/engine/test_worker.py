@@ -47,6 +47,39 @@ def test_run_raises_what_the_function_raises(worker):
         worker.run(fail)
 
 
+def test_the_caller_goes_on_beside_what_it_starts(worker):
+    is_on = threading.Event()
+    task = worker.start(lambda: is_on.wait(30))
+    is_on.set()
+    assert task.result() is True
+
+
+def test_what_fails_beside_the_caller_is_raised_where_it_is_wanted(worker):
+    def fail():
+        raise ModelError("broken")
+
+    task = worker.start(fail)
+    with pytest.raises(ModelError, match="broken"):
+        task.result()
+
+
+def test_an_interrupt_while_closing_is_raised_once_the_function_has_ended(worker):
+    ended = []
+
+    def compute():
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Event().wait(0.05)
+        ended.append(True)
+
+    def start_and_close():
+        worker.start(compute)
+        worker.close()
+
+    with pytest.raises(KeyboardInterrupt):
+        start_and_close()
+    assert ended == [True]
+
+
 def test_everything_runs_on_one_other_thread(worker):
     threads = {worker.run(threading.get_ident) for _ in range(5)}
     assert len(threads) == 1
