@@ -253,37 +253,38 @@ import random, signal, time
 import numpy as np
 from tests.oracle import find_case, open_case, random_prompt
 
+def load():
+    return open_case(case, size="128*12")
+
+def change():
+    for size in ("128*12", "full"):
+        engine.resize(size, recompute=True)
+
+def interrupt(fn, n):
+    started = time.perf_counter()
+    fn()
+    whole_s, n_interrupted = time.perf_counter() - started, 0
+    for _ in range(n):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, whole_s))
+            try:
+                for _ in range(4):
+                    fn()
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            n_interrupted += 1
+    return n_interrupted
+
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 random.seed(0)
-case, prompt, sizes = find_case("mat12", "q8_0"), random_prompt(8), ("128*12", "full")
-
-def load():
-    engine = open_case(case, size="128*12")
-    engine.resize("full", recompute=True)
-    return engine
-
-started = time.perf_counter()
-with_all = load()
-wanted = with_all.prefill(prompt)
-load_s = time.perf_counter() - started
-changed = load()
-n_interrupted = 0
-for i in range(600):
-    try:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, load_s / 2))
-            if i % 2:
-                load().close()
-            else:
-                for size in sizes * 8:
-                    changed.resize(size, recompute=True)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    except KeyboardInterrupt:
-        n_interrupted += 1
-changed.resize("full", recompute=True)
-assert np.array_equal(changed.prefill(prompt), wanted)
-print(n_interrupted)
+case, prompt = find_case("mat12", "q8_0"), random_prompt(8)
+engine = load()
+change()
+wanted = engine.prefill(prompt)
+print(interrupt(load, 300), interrupt(change, 2000))
+change()
+assert np.array_equal(engine.prefill(prompt), wanted)
 """
 
 
@@ -296,4 +297,4 @@ def test_an_interrupt_at_any_moment_of_loading_leaves_nothing_locked():
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert int(done.stdout) > 200
+    assert all(int(n_interrupted) > 100 for n_interrupted in done.stdout.split())
