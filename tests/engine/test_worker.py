@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -67,16 +68,18 @@ def test_an_interrupt_while_closing_is_raised_once_the_function_has_ended(worker
     ended = []
 
     def compute():
+        with pytest.raises(RuntimeError):  # it is closed
+            while True:
+                worker.start(int)
+                time.sleep(0.01)
+        time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
-        threading.Event().wait(0.05)
+        time.sleep(0.05)
         ended.append(True)
 
-    def start_and_close():
-        worker.start(compute)
-        worker.close()
-
+    worker.start(compute)
     with pytest.raises(KeyboardInterrupt):
-        start_and_close()
+        worker.close()
     assert ended == [True]
 
 
