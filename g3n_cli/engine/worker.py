@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -37,7 +38,8 @@ class Worker:
         self._on_abort = on_abort
         self._tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
         self._is_closed = False
-        self._thread = threading.Thread(target=_serve, args=(self._tasks,), name="compute")
+        self._serving = Task(partial(_serve, self._tasks))
+        self._thread = threading.Thread(target=self._serving.compute, name="compute")
         self._thread.daemon = True  # one that nobody closed must not keep the program from ending
         self._thread.start()
 
@@ -79,13 +81,15 @@ class Worker:
         self._is_closed = True
         self._tasks.put(None)
         signalled = None
-        while self._thread.is_alive():
+        # Not join, which takes a thread for ended once it was interrupted (Python 3.11).
+        while not self._serving.is_ended:
             try:
-                self._thread.join()
+                self._serving.wait()
             except (KeyboardInterrupt, Terminated) as error:
                 signalled = error
         if signalled:
             raise signalled
+        self._thread.join()
 
     def _abort_and_wait(self) -> None:
         is_idle = False
@@ -108,6 +112,11 @@ class Task(Generic[T]):
         self._error: BaseException | None = None
         self._running = threading.Lock()
         self._running.acquire()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the function has ended."""
+        return self._fn is None
 
     def compute(self) -> None:
         """Run the function."""
