@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -78,7 +78,12 @@ from g3n_cli.commands.remote import (
     refuse_engine_flags,
 )
 from g3n_cli.commands.saving import GoOnOption, NoSaveOption, Saving, SessionOption
-from g3n_cli.commands.template_options import AppendOption, ParamOption, TemplateOption
+from g3n_cli.commands.template_options import (
+    AppendOption,
+    ParamOption,
+    TemplateCommand,
+    TemplateOption,
+)
 from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
@@ -107,6 +112,7 @@ blank line between:
 
 Ctrl+C stops the answer and keeps what was said.
 """
+COMMAND_CLASS = TemplateCommand
 
 
 def chat(  # noqa: PLR0913  one parameter for each flag
@@ -266,7 +272,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
     options = AnswerOptions(
-        secrets.randbits(32) if seed is None else seed, **{**spec.sampling.given, **given}
+        # As the module secrets does it, which would load OpenSSL.
+        int.from_bytes(os.urandom(4)) if seed is None else seed,
+        **{**spec.sampling.given, **given},
     )
     check_num(num, options.temp)
     kinds = [part.kind for part in question.media]
