@@ -38,7 +38,7 @@ COMMANDS = {
         "Show what the installed ggml can compute on, and how to build it for more.",
     ),
     "serve": ("serve:serve", "Answer other programs with a model of this machine."),
-    "ps": ("ps:ps", "List the servers that g3n serve runs on this machine."),
+    "ps": ("ps:ps", "List what holds a model on this machine: chats, benchmarks, servers."),
     "serve-device": (
         "serve_device:serve_device",
         "Lend this machine's processor or GPU to g3n on another machine.",
