@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -243,7 +243,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         media = replace(media, image_size=None)
         question = ask(wording, file or [], media, terminal, is_open=is_conversation)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
-        with watch_failures(terminal, form), saving.record(remote, terminal):
+        with saving.record(remote, terminal):
             talk(
                 remote,
                 question,
@@ -282,7 +282,11 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         prefix=prefix,
         pads_audio=audio_pad != "none",
     )
-    with watch_failures(terminal, form, "load"), ExitStack() as stack:
+    if events:
+        from g3n_cli.ui.events import Events
+
+        Events(terminal).begin("load")
+    with ExitStack() as stack:
         started = time.perf_counter()
         with show_waiting(terminal, f"loading {spec.name} ..."):
             local = stack.enter_context(opening)
@@ -326,21 +330,6 @@ def check_events(context: typer.Context) -> None:
         if given["events"] and given[name]:
             flag = name.replace("_", "-")
             raise UsageError(f"--events and --{flag} exclude each other", "give one of them")
-
-
-@contextmanager
-def watch_failures(terminal: Terminal, form: Form, stage: str | None = None) -> Iterator[None]:
-    """With ``--events``, say that a stage begins, and what makes the body fail."""
-    from g3n_cli.ui.events import Events
-
-    if not form.as_events:
-        yield
-        return
-    events = Events(terminal)
-    with events.watch():
-        if stage is not None:
-            events.begin(stage)
-        yield
 
 
 def check_num(num: int, temp: float | None) -> None:
