@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -261,7 +261,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.open import open_session
-    from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
@@ -282,13 +281,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         prefix=prefix,
         pads_audio=audio_pad != "none",
     )
-    if events:
-        from g3n_cli.ui.events import Events
-
-        Events(terminal).begin("load")
     with ExitStack() as stack:
         started = time.perf_counter()
-        with show_waiting(terminal, f"loading {spec.name} ..."):
+        with show_loading(terminal, spec.name, form):
             local = stack.enter_context(opening)
         load_s = time.perf_counter() - started
         auto = AutoSize(local.engine, min_tps) if settings.size == AUTO else None
@@ -330,6 +325,16 @@ def check_events(context: typer.Context) -> None:
         if given["events"] and given[name]:
             flag = name.replace("_", "-")
             raise UsageError(f"--events and --{flag} exclude each other", "give one of them")
+
+
+def show_loading(terminal: Terminal, name: str, form: Form) -> AbstractContextManager[None]:
+    """Tell that a model is being loaded: as an event, and as a line that goes away again."""
+    from g3n_cli.ui.events import Events
+    from g3n_cli.ui.progress import show_waiting
+
+    if form.as_events:
+        Events(terminal).begin("load")
+    return show_waiting(terminal, f"loading {name} ...")
 
 
 def check_num(num: int, temp: float | None) -> None:
