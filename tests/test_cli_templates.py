@@ -153,7 +153,7 @@ def test_a_template_reads_no_file_as_its_schema(g3n, templates):
     file.write_text(PERSON)
     assert g3n.chat("--schema", file, "Who?").returncode == 0
     (templates / "bad.toml").write_text(f'prompt = "x"\n[settings]\nschema = "{file}"\n')
-    assert_fails(g3n.chat("-t", "bad"), 2, "template bad: ")
+    assert_fails(g3n.chat("-t", "bad"), 2, "template bad: schema names a file")
 
 
 def test_a_template_says_which_choices_there_are_unless_a_flag_does(g3n, templates):

@@ -81,10 +81,15 @@ def read_inline_schema(template: PromptTemplate) -> AnswerSchema:
     Raises:
         UsageError: it is neither.
     """
-    from g3n_cli.chat.schema.answer import AnswerSchema
+    from g3n_cli.chat.schema.answer import AnswerSchema, names_file
 
+    text = str(template.settings["schema"])
+    if names_file(text):
+        raise UsageError(
+            f"template {template.name}: schema names a file", "a template holds the schema itself"
+        )
     try:
-        return AnswerSchema.parse(str(template.settings["schema"]))
+        return AnswerSchema.parse(text)
     except UsageError as error:
         raise UsageError(f"template {template.name}: {error.message}", error.hint) from None
 
