@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -169,23 +169,25 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    told: dict[str, bool] = {}  # what a command says of itself before it runs
     try:
-        code = build_program().main(list(arguments), prog_name="g3n", standalone_mode=False)
+        program = build_program()
+        code = program.main(list(arguments), prog_name="g3n", standalone_mode=False, obj=told)
     except G3nError as error:
-        return _report(error)
+        return _report(error, error.exit_code, told)
     except typer.TyperException as error:
-        return _report(_translate(error), error.exit_code)
+        return _report(_translate(error), error.exit_code, told)
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):  # that is all Typer makes of it
             raise
         _discard_output()
         return ExitCode.CLOSED_PIPE
     except OSError as error:
-        _discard_output()
         place = f"{error.filename}: " if error.filename else ""
-        return _report(G3nError(f"{place}{error.strerror or error}"))
+        failure = G3nError(f"{place}{error.strerror or error}")
+        return _report(failure, failure.exit_code, told, is_output_broken=True)
     except MemoryError:
-        return _report(DoesNotFitError("not enough memory"))
+        return _report(DoesNotFitError("not enough memory"), ExitCode.MEMORY, told)
     except Terminated:
         return ExitCode.TERMINATED
     return code or ExitCode.OK
@@ -206,9 +208,21 @@ def _translate(error: typer.TyperException) -> UsageError:
     return UsageError(message, hint=f"see {command} --help")
 
 
-def _report(error: G3nError, code: int | None = None) -> int:
+def _report(
+    error: G3nError, code: int, told: Mapping[str, bool], *, is_output_broken: bool = False
+) -> int:
+    """Tell of a failure on stderr, and with ``--events`` on stdout too; returns the exit code."""
+    if told.get(AS_EVENTS):
+        from g3n_cli.ui.events import Events
+
+        try:
+            Events(Terminal.of_process()).fail(error, code)
+        except OSError:
+            is_output_broken = True
+    if is_output_broken:
+        _discard_output()
     Terminal.of_process().report(error)
-    return error.exit_code if code is None else code
+    return code
 
 
 def _discard_output() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -249,7 +249,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         media = replace(media, image_size=None)
         question = ask(wording, file or [], media, terminal, is_open=is_conversation)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
-        with watch_failures(terminal, form), saving.record(remote, terminal):
+        with saving.record(remote, terminal):
             talk(
                 remote,
                 question,
@@ -267,7 +267,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.open import open_session
-    from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
@@ -290,9 +289,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         prefix=prefix,
         pads_audio=audio_pad != "none",
     )
-    with watch_failures(terminal, form, "load"), ExitStack() as stack:
+    with ExitStack() as stack:
         started = time.perf_counter()
-        with show_waiting(terminal, f"loading {spec.name} ..."):
+        with show_loading(terminal, spec.name, form):
             local = stack.enter_context(opening)
         load_s = time.perf_counter() - started
         auto = AutoSize(local.engine, min_tps) if settings.size == AUTO else None
@@ -336,19 +335,14 @@ def check_events(context: typer.Context) -> None:
             raise UsageError(f"--events and --{flag} exclude each other", "give one of them")
 
 
-@contextmanager
-def watch_failures(terminal: Terminal, form: Form, stage: str | None = None) -> Iterator[None]:
-    """With ``--events``, say that a stage begins, and what makes the body fail."""
+def show_loading(terminal: Terminal, name: str, form: Form) -> AbstractContextManager[None]:
+    """Tell that a model is being loaded: as an event, and as a line that goes away again."""
     from g3n_cli.ui.events import Events
+    from g3n_cli.ui.progress import show_waiting
 
-    if not form.as_events:
-        yield
-        return
-    events = Events(terminal)
-    with events.watch():
-        if stage is not None:
-            events.begin(stage)
-        yield
+    if form.as_events:
+        Events(terminal).begin("load")
+    return show_waiting(terminal, f"loading {name} ...")
 
 
 def check_num(num: int, temp: float | None) -> None:
