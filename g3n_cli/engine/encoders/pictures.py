@@ -141,10 +141,10 @@ class Pictures:
         g, n_out = self._g, self._w[norm].ne[0]
         if self._kernels is not None and (taps := self._w.get(f"{conv}.spread")):
             n_tiles = count_pixels(side, _TILE) ** 2
-            ne, params = (x.ne[0], _SPREAD * n_tiles), (float(side),)
-            spread = g.custom(F32, ne, (x,), self._kernels.spread, params)
+            ne, size = (x.ne[0], _SPREAD * n_tiles), (float(side),)
+            spread = g.custom(F32, ne, (x,), self._kernels.spread, size)
             node = self._kernels.convolve_spread
-            out = g.custom(F32, (n_out, x.ne[1]), (spread, taps), node, params)
+            out = g.custom(F32, (n_out, x.ne[1]), (spread, taps), node, size)
             return self.norm(out, norm, has_gelu=True)
         taps = self._w[conv]
         if self._kernels is not None and n_out % GROUP == 0:
