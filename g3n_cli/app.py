@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from g3n_cli import __version__
-from g3n_cli.commands.index import COMMANDS
+from g3n_cli.commands.index import AS_EVENTS, COMMANDS
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.offline import go_offline, is_offline
 from g3n_cli.ui.terminal import Terminal

@@ -6,8 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-AS_EVENTS = "events"
-"""Key of a command's context: whether failures are events too."""
+from g3n_cli.commands.index import AS_EVENTS
 
 MaxTokensOption: TypeAlias = Annotated[
     int | None,

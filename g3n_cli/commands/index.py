@@ -5,6 +5,9 @@ Their modules are imported when they run: loading all of them took most of start
 
 from __future__ import annotations
 
+AS_EVENTS = "events"
+"""Key of a command's context: whether failures are events too."""
+
 COMMANDS = {
     "chat": ("chat:chat", "Talk to a model, or use it in a pipe."),
     "map": (
