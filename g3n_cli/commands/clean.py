@@ -117,3 +117,4 @@ def _remove_sessions(kind: Kept) -> None:
         store.shrink()
     for session in found:
         states.remove(session)
+    states.remove_beginnings()
