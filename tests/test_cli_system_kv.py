@@ -19,7 +19,7 @@ def rules(tmp_path):
 
 
 def ask(g3n, rules, question, *flags, **changes):
-    run = g3n.run(*ASK, "--system-file", rules, "--json", *flags, question, **changes)
+    run = g3n.run(*ASK, "--system", rules.read_text(), "--json", *flags, question, **changes)
     assert run.returncode == 0, run.stderr.decode()
     return json.loads(run.stdout), run.stderr.decode()
 
@@ -36,7 +36,7 @@ def test_the_second_question_finds_the_system_text_on_disk(g3n, rules):
     second, _ = ask(g3n, rules, "seven")
     assert second["disk_tokens"] == second["reused_tokens"]
     assert 256 <= second["disk_tokens"] < second["prompt_tokens"]
-    shown = g3n.run(*ASK, "--system-file", rules, "--stats", "one").stderr.decode()
+    shown = g3n.run(*ASK, "--system", rules.read_text(), "--stats", "one").stderr.decode()
     assert f"({second['disk_tokens']:,} reused, {second['disk_tokens']:,} from disk)" in shown
     assert find_kept(g3n) == [file]
 
