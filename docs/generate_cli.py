@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from typer.core import TyperGroup
-from typer.main import get_command
 
-from g3n_cli.app import app
+from g3n_cli.app import build_program
 
 CLI_MD = Path(__file__).with_name("cli.md")
 INTRODUCTION = """\
@@ -46,14 +45,15 @@ pictures of them (`␛`), in a terminal and in a pipe; only `--json` carries the
 """
 
 
-def find_commands(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def find_commands() -> Iterator[tuple[str, ...]]:
     """Words of every command, a group before what is in it."""
-    yield path
-    for name, command in sorted(group.commands.items()):
+    yield ()
+    program = build_program()
+    for name in sorted(program.commands):
+        yield (name,)
+        command = program.build(name)
         if isinstance(command, TyperGroup):
-            yield from find_commands(command, (*path, name))
-        else:
-            yield (*path, name)
+            yield from ((name, nested) for nested in sorted(command.commands))
 
 
 def read_help(words: tuple[str, ...]) -> str:
@@ -71,11 +71,9 @@ def read_help(words: tuple[str, ...]) -> str:
 
 def generate() -> str:
     """The whole document."""
-    group = get_command(app)
-    assert isinstance(group, TyperGroup)
     sections = [
         f"## {' '.join(('g3n', *words))}\n\n```\n{read_help(words)}\n```\n"
-        for words in find_commands(group)
+        for words in find_commands()
     ]
     return "\n".join([INTRODUCTION, *sections])
 

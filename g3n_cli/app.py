@@ -5,43 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from g3n_cli import __version__
-from g3n_cli.commands import (
-    bench,
-    chat,
-    clean,
-    convert,
-    debug,
-    devices,
-    estimate,
-    local_models,
-    map_inputs,
-    ps,
-    pull,
-    quality,
-    schema,
-    serve,
-    serve_device,
-    sessions,
-    show,
-    slice,
-    templates,
-    transcribe,
-    where,
-)
-from g3n_cli.commands.config_file import find_config_path, load_defaults
-from g3n_cli.commands.template_options import TemplateCommand
+from g3n_cli.commands.index import COMMANDS
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.offline import go_offline, is_offline
 from g3n_cli.ui.terminal import Terminal
+
+if TYPE_CHECKING:
+    from g3n_cli.commands.config_file import Defaults
 
 HELP = """Gemma 3n on your own machine: chat, pipes and benchmarks.
 
@@ -50,8 +31,39 @@ HELP = """Gemma 3n on your own machine: chat, pipes and benchmarks.
   g3n chat "Why is the sky blue?"     ask one question
   cat notes.txt | g3n chat "Sum up"   use it in a pipe
 """
+_WITH_PROMPT = ("g3n chat", "g3n map")
+
+
+class RootGroup(TyperGroup):
+    """The program. Its ``commands`` are names and lines of help, until one of them is resolved."""
+
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401  Typer's own
+        super().__init__(**attributes)
+        self.commands = {
+            name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  Typer's own
+        """Find and build the command that the command line names."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and self.build(name), rest
+
+    def build(self, name: str) -> TyperCommand | TyperGroup:
+        """A command with its options, or a group with its commands.
+
+        ``--offline`` may stand among their flags too.
+        """
+        command = _build_command(name)
+        (offline,) = (parameter for parameter in self.params if parameter.name == "offline")
+        command.params.append(offline)
+        if isinstance(command, TyperGroup):
+            for nested in command.commands.values():
+                nested.params.append(offline)
+        return command
+
 
 app = typer.Typer(
+    cls=RootGroup,
     help=HELP,
     rich_markup_mode=None,  # rich would make up a third of the start-up time
     pretty_exceptions_enable=False,
@@ -63,44 +75,31 @@ app = typer.Typer(
         "$G3N_CONFIG), then defaults."
     ),
 )
-app.command(help=chat.HELP, cls=TemplateCommand)(chat.chat)
-app.command("map", help=map_inputs.HELP)(map_inputs.map_inputs)
-app.command(help=transcribe.HELP)(transcribe.transcribe)
-app.command(help=pull.HELP)(pull.pull)
-app.command("list")(local_models.list_models)
-app.command()(show.show)
-app.command("estimate")(estimate.estimate_model)
-app.command()(local_models.verify)
-app.command()(local_models.rm)
-app.command()(devices.devices)
-app.command(help=serve.HELP)(serve.serve)
-app.command()(ps.ps)
-app.command(help=serve_device.HELP)(serve_device.serve_device)
-app.command("slice")(slice.slice_model)
-app.command(help=convert.HELP)(convert.convert)
-app.command(help=quality.HELP)(quality.quality)
-app.command()(where.config)
-app.command()(where.privacy)
-app.command(help=clean.HELP)(clean.clean)
-app.command("schema", help=schema.HELP)(schema.show_schema)
-app.add_typer(bench.app, name="bench")
-app.add_typer(sessions.app, name="sessions", no_args_is_help=False)
-app.add_typer(templates.app, name="templates", no_args_is_help=False)
-app.add_typer(debug.app, name="debug", no_args_is_help=False)
 
 
-def build_command() -> TyperGroup:
-    """The program; ``--offline`` may stand before a command's name and among its flags."""
+def build_program() -> RootGroup:
+    """The program, none of whose commands is imported yet."""
     root = get_command(app)
-    assert isinstance(root, TyperGroup)
-    (offline,) = (parameter for parameter in root.params if parameter.name == "offline")
-    waiting = list(root.commands.values())
-    while waiting:
-        command = waiting.pop()
-        command.params.append(offline)
-        if isinstance(command, TyperGroup):
-            waiting += command.commands.values()
+    assert isinstance(root, RootGroup)
     return root
+
+
+def _build_command(name: str) -> TyperCommand | TyperGroup:
+    module_name, _, attribute = COMMANDS[name][0].partition(":")
+    module = import_module(f"g3n_cli.commands.{module_name}")
+    target = getattr(module, attribute)
+    holder = typer.Typer(rich_markup_mode=None, callback=lambda: None)
+    if isinstance(target, typer.Typer):
+        holder.add_typer(target, name=name)
+    else:
+        # What a module does not say is the function's docstring, and a plain command.
+        text, kind = getattr(module, "HELP", None), getattr(module, "COMMAND_CLASS", None)
+        holder.command(name, help=text, cls=kind)(target)
+    group = get_command(holder)
+    assert isinstance(group, TyperGroup)
+    command = group.commands[name]
+    assert isinstance(command, TyperCommand | TyperGroup)
+    return command
 
 
 def _forbid_connections(*, wanted: bool) -> None:
@@ -139,16 +138,25 @@ def configure(
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
         raise typer.Exit
+    from g3n_cli.commands.config_file import find_config_path
+
     if path := find_config_path():
-        ctx.default_map = load_defaults(
-            path,
-            {
-                "chat": chat.chat,
-                "bench": bench.bench,
-                "map": map_inputs.map_inputs,
-                "serve": serve.serve,
-            },
-        )
+        ctx.default_map = _load_defaults(path)
+
+
+def _load_defaults(path: Path) -> Defaults:
+    from g3n_cli.commands import bench, chat, map_inputs, serve
+    from g3n_cli.commands.config_file import load_defaults
+
+    return load_defaults(
+        path,
+        {
+            "chat": chat.chat,
+            "bench": bench.bench,
+            "map": map_inputs.map_inputs,
+            "serve": serve.serve,
+        },
+    )
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -161,23 +169,25 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    told: dict[str, bool] = {}  # what a command says of itself before it runs
     try:
-        code = build_command().main(list(arguments), prog_name="g3n", standalone_mode=False)
+        program = build_program()
+        code = program.main(list(arguments), prog_name="g3n", standalone_mode=False, obj=told)
     except G3nError as error:
-        return _report(error)
+        return _report(error, error.exit_code, told)
     except typer.TyperException as error:
-        return _report(_translate(error), error.exit_code)
+        return _report(_translate(error), error.exit_code, told)
     except SystemExit as end:
         if not isinstance(end.__context__, BrokenPipeError):  # that is all Typer makes of it
             raise
         _discard_output()
         return ExitCode.CLOSED_PIPE
     except OSError as error:
-        _discard_output()
         place = f"{error.filename}: " if error.filename else ""
-        return _report(G3nError(f"{place}{error.strerror or error}"))
+        failure = G3nError(f"{place}{error.strerror or error}")
+        return _report(failure, failure.exit_code, told, is_output_broken=True)
     except MemoryError:
-        return _report(DoesNotFitError("not enough memory"))
+        return _report(DoesNotFitError("not enough memory"), ExitCode.MEMORY, told)
     except Terminated:
         return ExitCode.TERMINATED
     return code or ExitCode.OK
@@ -191,12 +201,28 @@ def _translate(error: typer.TyperException) -> UsageError:
     """A complaint of Typer's in our words."""
     ctx = getattr(error, "ctx", None)
     command = "g3n" if ctx is None else ctx.command_path
-    return UsageError(error.format_message().rstrip("."), hint=f"see {command} --help")
+    message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's
+    if "unexpected extra argument" in message and command in _WITH_PROMPT:
+        hint = "put the prompt in quotes, and patterns of files too"
+        return UsageError("there is more than one prompt", hint)
+    return UsageError(message, hint=f"see {command} --help")
 
 
-def _report(error: G3nError, code: int | None = None) -> int:
+def _report(
+    error: G3nError, code: int, told: Mapping[str, bool], *, is_output_broken: bool = False
+) -> int:
+    """Tell of a failure on stderr, and with ``--events`` on stdout too; returns the exit code."""
+    if told.get(AS_EVENTS):
+        from g3n_cli.ui.events import Events
+
+        try:
+            Events(Terminal.of_process()).fail(error, code)
+        except OSError:
+            is_output_broken = True
+    if is_output_broken:
+        _discard_output()
     Terminal.of_process().report(error)
-    return error.exit_code if code is None else code
+    return code
 
 
 def _discard_output() -> None:

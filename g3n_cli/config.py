@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-import psutil
-
 from g3n_cli.errors import UsageError
 
 KvType = Literal["f32", "f16", "q8_0", "q4_0"]
@@ -40,6 +38,8 @@ def parse_widths(text: str) -> Widths | None:
 
 def count_physical_cores() -> int:
     """Physical cores this process may use, at least 1."""
+    import psutil
+
     usable = len(psutil.Process().cpu_affinity() or []) or psutil.cpu_count() or 1
     return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
 

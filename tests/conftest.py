@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from g3n_cli.bench.synthetic import make_model
+from g3n_cli.bench.synthetic_vision import ENCODERS, make_vision_mmproj
 from tests.model_files import find_smollm2
 from tests.program import Program
 
@@ -18,6 +20,16 @@ def g3n(tmp_path):
 def own_data_folder(tmp_path, monkeypatch):
     """What a test saves, it does not save where the person who runs it saves."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def media_model(tmp_path_factory):
+    """A tiny Gemma 3n of random weights with both encoders beside it."""
+    folder = tmp_path_factory.mktemp("media_model")
+    vision, audio = ENCODERS["tiny"]
+    make_vision_mmproj(folder / "mmproj-tiny.gguf", "f16", vision, audio=audio)
+    make_model("tiny", "q4_0", folder / "tiny.gguf")
+    return folder / "tiny.gguf"
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,12 @@ In namespaces of its own, where it may mount: whoever runs the tests needs no ri
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from g3n_cli.chat.store import SessionStore
 from tests.model_files import SMALL8
 from tests.program import Program, assert_fails
 
@@ -54,21 +56,45 @@ def full(home):
 
 
 def read_only(home):
-    """Chats go on unsaved and say so; what needs to write says in one line that it cannot."""
+    """Chats go on unsaved and say so, what is saved is read; what needs to write says it cannot."""
     g3n = Program(home)
     ask(g3n, "first question")
     (home / "cache").mkdir()
     mount("--bind", home, home)
     mount("-o", "remount,bind,ro", home)
-    assert "warning: the conversation is not saved" in ask(g3n, "second question")
-    assert_fails(g3n.run(*ASK, "-c", "and?"), 1, "chats.db")
-    for command in (("list",), ("show", "1"), ("rm", "1"), ("rename", "1", "rome")):
-        assert_fails(g3n.run("sessions", *command), 1, "chats.db")
+    told = ask(g3n, "second question")
+    assert "warning: the conversation is not saved" in told
+    assert "can only be read" in told
+    assert "not saved" in ask(g3n, "-c", "and?")
+    assert list_titles(g3n) == ["first question"]
+    for command in (("show", "1"), ("export", "1"), ("search", "first")):
+        done = g3n.run("sessions", *command)
+        assert done.returncode == 0, done.stderr.decode()
+        assert b"first question" in done.stdout
+        assert done.stderr.decode().count("can only be read") == 1
+    for command in (("rm", "1"), ("rename", "1", "rome")):
+        assert_fails(g3n.run("sessions", *command), 1, "can only be read")
+    assert_fails(g3n.run(*ASK, "--session", "rome", "new"), 1, "can only be read")
     for command in (("list",), ("config",), ("privacy",), ("show", SMALL8), ("estimate", SMALL8)):
         assert g3n.run(*command).returncode == 0
     bench = g3n.run("bench", "-m", SMALL8, "-t", "1", "-p", "8", "-n", "1", "-r", "1", "-o", "json")
     assert (bench.returncode, bench.stdout != b"") == (0, True), bench.stderr.decode()
 
 
+def killed(home):
+    """What a process that was killed had not merged into the file yet is read there too."""
+    store = home / "data" / "g3n" / "chats.db"
+    if child := os.fork():
+        os.waitpid(child, 0)
+    else:
+        chats = SessionStore(store)
+        chats.add_turn(chats.begin("model", ""), 0, "last words", "model")
+        os._exit(0)  # nothing is closed
+    assert store.with_name("chats.db-wal").stat().st_size > 0
+    mount("--bind", home, home)
+    mount("-o", "remount,bind,ro", home)
+    assert list_titles(Program(home)) == ["last words"]
+
+
 if __name__ == "__main__":
-    {"full": full, "read_only": read_only}[sys.argv[1]](Path(sys.argv[2]))
+    {"full": full, "read_only": read_only, "killed": killed}[sys.argv[1]](Path(sys.argv[2]))

@@ -68,6 +68,7 @@ def encode_video(path, brightness, fps=10, sound=None, codec="mpeg4"):
         video = container.add_stream(codec, rate=fps)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         audio = None if sound is None else container.add_stream("aac", rate=16_000)
+        container.start_encoding()  # a file without frames has a header too
         for value in brightness:
             pixels = np.full((48, 64, 3), value, np.uint8)
             container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from g3n_cli import __version__
+from g3n_cli.app import build_program
+from g3n_cli.commands.index import COMMANDS
 from tests.program import ROOT, make_environment
 
 HEAVY = ("numpy", "llama_cpp", "rich", "prompt_toolkit", "jinja2")
@@ -35,6 +37,47 @@ def test_help_and_mistakes_load_nothing_heavy(tmp_path, arguments):
         check=False,
     )
     assert json.loads(done.stderr.splitlines()[-1]) == []
+
+
+WHAT_IS_IMPORTED = """
+import json, sys
+from g3n_cli.app import run
+try:
+    run(sys.argv[1:])
+finally:
+    start = "g3n_cli.commands."
+    found = sorted(name.removeprefix(start) for name in sys.modules if name.startswith(start))
+    print(json.dumps(found), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imported"),
+    [
+        (("--version",), ["index"]),
+        ((), ["index"]),
+        (("--help",), ["index"]),
+        (("ps", "--help"), ["config_file", "index", "ps"]),
+    ],
+    ids=str,
+)
+def test_only_the_command_that_runs_is_imported(tmp_path, arguments, imported):
+    done = subprocess.run(
+        [sys.executable, "-c", WHAT_IS_IMPORTED, *arguments],
+        capture_output=True,
+        cwd=ROOT,
+        env=make_environment(tmp_path),
+        timeout=30,
+        check=False,
+    )
+    assert json.loads(done.stderr.splitlines()[-1]) == imported
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_begins_its_help_with_its_line_of_the_list(name):
+    command = build_program().build(name)
+    assert command.name == name
+    assert command.help.partition("\n\n")[0].replace("\n", " ") == COMMANDS[name][1]
 
 
 def test_the_version_is_told(g3n):
@@ -70,3 +113,5 @@ def test_a_shell_completes_commands_and_flags(g3n):
     assert g3n.run(**words).stdout.decode().split() == ["chat"]
     words |= {"COMP_WORDS": "g3n chat --top", "COMP_CWORD": "2"}
     assert g3n.run(**words).stdout.decode().split() == ["--top-k", "--top-p"]
+    words |= {"COMP_WORDS": "g3n bench c", "COMP_CWORD": "2"}
+    assert g3n.run(**words).stdout.decode().split() == ["compare"]

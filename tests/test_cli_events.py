@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests import fake_server
 from tests.program import assert_fails
 
 QUESTION = "what does moon mean?"
@@ -47,6 +48,60 @@ def test_a_failure_is_an_event_and_a_line_on_stderr(g3n):
     assert error["message"] in done.stderr.decode()
 
 
+def test_an_answer_of_a_server_is_told_alike(g3n):
+    with fake_server.serve(fake_server.say("Hello", usage=(9, 2))) as server:
+        done = g3n.run("chat", "--events", "--device", server.url, "hi")
+    events = read(done.stdout)
+    assert "".join(event["text"] for event in events if event["event"] == "text") == "Hello"
+    last = events[-1]
+    assert (last["event"], last["prompt_tokens"], last["output_tokens"]) == ("answer", 9, 2)
+
+
 @pytest.mark.parametrize("flag", ["--json", "-x", "--schema=name", "--choice=yes,no"])
 def test_other_forms_are_refused(g3n, flag):
-    assert_fails(g3n.run("chat", "--events", flag, "hi"), 2, "--events")
+    assert_is_told(g3n.run("chat", "--events", flag, "hi"), 2, "--events")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (("-m", "nope", "hi"), 3, "nope"),
+        (("-f", "no-such-file", "hi"), 4, "no-such-file"),
+        (("--grammar", "no-such-file", "hi"), 4, "no-such-file"),
+        (("--temp", "-1", "hi"), 2, "--temp"),
+        (("--num", "0", "hi"), 2, "--num"),
+        (("-t", "nowhere", "hi"), 2, "nowhere"),
+        ((), 2, "no prompt"),
+    ],
+    ids=str,
+)
+def test_what_fails_before_a_model_is_loaded_is_an_event_too(g3n, arguments, code, part):
+    assert_is_told(g3n.run("chat", *arguments, "--events"), code, part)
+    by_environment = g3n.run("chat", *arguments, G3N_EVENTS="1")
+    assert_is_told(by_environment, code, part)
+
+
+def assert_is_told(done, code, part):
+    """It ended with this code, one error event and the same on stderr."""
+    (error,) = read(done.stdout)
+    assert error["event"] == "error"
+    assert error["exit_code"] == done.returncode == code
+    assert part in error["message"]
+    hint = "" if error["hint"] is None else f"hint: {error['hint']}\n"
+    assert done.stderr.decode() == f"error: {error['message']}\n{hint}"
+
+
+def test_a_command_line_that_is_none_fails_on_stderr_alone(g3n):
+    assert_fails(g3n.run("chat", "--events", "--no-such-flag", "hi"), 2, "--no-such-flag")
+    assert_fails(g3n.run("chat", "-m", "nope", "hi"), 3, "nope")
+
+
+@pytest.mark.parametrize("arguments", [("-m", "nope"), ()], ids=str)
+def test_a_full_disk_behind_events_is_a_failure_on_stderr(g3n, arguments):
+    with open("/dev/full", "wb") as full:
+        process = g3n.start("chat", "--events", *arguments, "hi", stdout=full)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == (3 if arguments else 1)
+    (line, *_) = errors.decode().splitlines()
+    assert line.startswith("error: ")
+    assert b"Traceback" not in errors

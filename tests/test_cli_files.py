@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
 from g3n_cli.registry.projector import find_projector
@@ -10,6 +11,7 @@ from tests import fake_server
 from tests.gguf_edit import BOOL, Draft, scalar
 from tests.media_files import (
     encode,
+    encode_float_wav,
     encode_video,
     encode_wav,
     lock_pdf,
@@ -111,6 +113,8 @@ BAD = {
     "text.png": lambda _: b"only words",
     "bomb.png": lambda _: make_huge_png(),
     "long.wav": lambda _: set_wav_length(encode_wav(make_tone(1)), 4_000_000_000),
+    "nan.wav": lambda _: encode_float_wav(np.full(9000, np.nan)),
+    "nothing.mp4": lambda folder: encode_video(folder / "v.mp4", []).read_bytes(),
     "none.mkv": lambda folder: encode_video(folder / "v.mkv", [], sound=make_tone(1)).read_bytes(),
     "locked.pdf": lambda _: lock_pdf(make_pdf("Hello there")),
     "binary": lambda _: bytes(range(256)) * 9,
@@ -127,6 +131,17 @@ def test_bad_files_are_one_line_and_exit_code_4(g3n, tmp_path, name):
 def test_a_pipe_that_nobody_writes_to_is_exit_code_4(g3n, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert_fails(g3n.chat("-f", tmp_path / "pipe", "hi"), 4, "nobody writes to")
+
+
+def test_a_folder_with_a_loop_is_read_once_and_one_of_nothing_else_is_refused(g3n, tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "loop").symlink_to(folder)
+    assert_fails(g3n.chat("-f", folder, "hi"), 4, "no files that could be read")
+    (folder / "a.txt").write_text("words")
+    done = g3n.chat("-n", "1", "-f", folder, "hi")
+    assert done.returncode == 0, done.stderr.decode()
+    assert [line.split(":")[0].strip() for line in done.stderr.decode().splitlines()] == ["a.txt"]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +185,18 @@ def test_transcribe_refuses_before_a_model_is_loaded(g3n, tmp_path):
     silent = encode_video(tmp_path / "v.mp4", [0] * 5)
     assert_fails(g3n.run("transcribe", silent), 4, "no sound")
     assert_fails(g3n.run("transcribe", tmp_path / "a.wav"), 4, "no audio encoder")
+    (tmp_path / "a.txt").write_text("words")
+    assert_fails(g3n.run("transcribe", tmp_path / "a.txt"), 4, "a document")
     assert_fails(g3n.run("transcribe", "-o", "srt", silent, silent), 2, "one file")
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [(("-", "-"), "once"), (("--start", "1:x"), "no time"), (("--translate", ""), "a language")],
+)
+def test_transcribe_refuses_flags_that_make_no_sense(g3n, tmp_path, flags, part):
+    (tmp_path / "a.wav").write_bytes(encode_wav(make_tone(0.2)))
+    assert_fails(g3n.run("transcribe", tmp_path / "a.wav", *flags), 2, part)
 
 
 def test_recording_without_a_program_says_what_to_install(g3n):

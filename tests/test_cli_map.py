@@ -171,6 +171,69 @@ def test_a_grammar_is_followed(g3n, tmp_path):
     assert done.stdout.count(b"\n") == 2
 
 
+FIELDS = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 8}, "old": {"type": "boolean"}},
+    "required": ["name", "old"],
+}
+SCHEMA = json.dumps(FIELDS)
+
+
+def test_each_answer_is_a_document_as_in_chat(g3n):
+    done = g3n.run("map", MEANING, "--schema", SCHEMA, stdin=join(*WORDS))
+    records = read_records(done)
+    assert done.returncode == 0
+    for word, record in zip(WORDS, records, strict=True):
+        assert set(record["value"]) == {"name", "old"}
+        asked = MEANING.replace("{}", word)
+        single = g3n.run("chat", "--temp", 0, "--json", "--schema", SCHEMA, asked)
+        told = json.loads(single.stdout)
+        assert (record["value"], record["text"]) == (told["value"], told["text"])
+    lines = g3n.run("map", MEANING, "--schema", SCHEMA, "-o", "text", stdin=join(*WORDS))
+    assert [json.loads(line) for line in lines.stdout.splitlines()] == [
+        record["value"] for record in records
+    ]
+
+
+def test_an_answer_that_is_no_document_is_an_error_of_its_line(g3n):
+    done = g3n.run("map", *QUICK, "-n", 2, "--schema", SCHEMA, "{}?", stdin=join("a", "b"))
+    assert done.returncode == 1
+    why = "the answer is cut off after 2 tokens: it is no whole JSON document"
+    assert [record["error"] for record in read_records(done)] == [why, why]
+    assert done.stderr.decode().splitlines()[-1] == "error: 2 of 2 inputs could not be answered"
+
+
+def test_each_answer_is_a_choice_with_probabilities_as_in_chat(g3n):
+    choice = ("--choice", "yes, no ,yes and no")
+    done = g3n.run("map", "Is {} good?", *choice, stdin=join(*WORDS), G3N_TEMP="2")
+    records = read_records(done)
+    assert done.returncode == 0
+    assert b"prompt tokens reused" in done.stderr
+    for word, record in zip(WORDS, records, strict=True):
+        told = json.loads(g3n.run("chat", "--json", *choice, f"Is {word} good?").stdout)
+        assert record["text"] == told["text"]
+        assert [each["text"] for each in record["choices"]] == ["yes", "no", "yes and no"]
+        for each, other in zip(record["choices"], told["choices"], strict=True):
+            assert each["logprob"] == pytest.approx(other["logprob"], abs=1e-3)
+        assert sum(each["probability"] for each in record["choices"]) == pytest.approx(1)
+
+
+def test_choices_are_drawn_with_the_seed_of_each_input(g3n):
+    letters = ",".join("abcdefgh")
+    draw = ("map", *QUICK, "--temp", 9, "--choice", letters, "-o", "text", "{}?")
+    same = join(*["x"] * 20)
+    first, again, other = (g3n.run(*draw, "--seed", n, stdin=same).stdout for n in (1, 1, 50))
+    assert first == again != other
+    assert len(set(first.split())) > 1
+
+
+def test_what_excludes_a_form_of_answers(g3n):
+    schema, choice = ("--schema", "a"), ("--choice", "a,b")
+    stop, grammar = ("--stop", "x"), ("--grammar", "x.gbnf")
+    for pair in (schema + choice, schema + stop, schema + grammar, choice + stop, choice + grammar):
+        assert_fails(g3n.run("map", "{}?", *pair, stdin="a"), 2, "exclude each other")
+
+
 # ---------------------------------------------------------------------------------- going on
 
 
@@ -230,6 +293,19 @@ def test_a_file_of_something_else_is_refused_and_left_alone(g3n, tmp_path):
     assert more.returncode == 0
     assert path.read_bytes().startswith(content)
     assert path.read_bytes().count(b"\n") == 3
+
+
+def test_results_of_another_form_of_answers_are_not_gone_on_with(g3n, tmp_path):
+    path = tmp_path / "out"
+    forms = [("--choice", "a,b"), ("--choice", "b,a"), ("--schema", SCHEMA), ()]
+    for form in forms:
+        path.unlink(missing_ok=True)
+        assert run_with_file(g3n, path, *form, "-n", 60, stdin=join("a")).returncode == 0
+        for other in forms:
+            done = run_with_file(g3n, path, *other, "-n", 60, "--resume", stdin=join("a", "b"))
+            assert done.returncode == (0 if other == form else 2)
+            if other == form:
+                assert path.read_bytes().count(b"\n") == 2
 
 
 def test_errors_of_an_earlier_run_still_count(g3n, tmp_path):
@@ -359,8 +435,21 @@ def test_a_server_that_has_no_room_fails_one_line_and_one_that_breaks_off_all(g3
     assert path.read_text().count("\n") == 3
 
 
+def test_a_server_is_asked_for_the_schema_and_each_answer_checked(g3n):
+    answers = ('{\n  "name": "a  b", "old": true}\n', '{"name": "Ann"}')
+    with serve(*map(say, answers)) as fake:
+        good, bad = read_records(ask(g3n, fake, "--schema", SCHEMA))
+    assert good["value"] == {"name": "a  b", "old": True}
+    assert "'old' is a required property" in bad["error"]
+    assert fake.requests[1]["response_format"]["json_schema"]["schema"] == FIELDS
+    with serve(say(answers[0])) as fake:
+        done = ask(g3n, fake, "--schema", SCHEMA, "-o", "text", stdin="a")
+    assert done.stdout == b'{ "name": "a  b", "old": true}\n'
+
+
 def test_flags_of_the_engine_are_refused_for_a_server(g3n):
     with serve() as fake:
+        assert_fails(ask(g3n, fake, "--choice", "a,b"), 2, "--choice", "not for a server")
         assert_fails(ask(g3n, fake, "--kv", "q8_0"), 2, "--kv", "not for a server")
 
 

@@ -231,12 +231,14 @@ def test_g3n_ps_shows_it(server):
     (found,) = json.loads(server.g3n.run("ps", "--json").stdout)
     assert found["pid"] == server.process.pid
     assert found["address"] == server.url.removesuffix("/v1")
-    assert (found["model"], found["size"], found["n_now"]) == ("g3n-mini", "full", 0)
+    assert (found["command"], found["model"], found["size"]) == ("serve", "g3n-mini", "full")
+    assert found["n_now"] == 0
     assert found["n_done"] > 0
     assert found["rss_bytes"] > 20e6
     heading, line = server.g3n.run("ps").stdout.decode().splitlines()
-    assert heading.split() == ["PID", "ADDRESS", "MODEL", "MEMORY", "SINCE", "DONE", "NOW"]
-    assert line.split()[:3] == [str(server.process.pid), found["address"], "g3n-mini"]
+    assert " ".join(heading.split()) == "PID COMMAND MODEL MEMORY SINCE DONE NOW ADDRESS"
+    assert line.split()[:3] == [str(server.process.pid), "serve", "g3n-mini"]
+    assert line.split()[-1] == found["address"]
     file = server.g3n.home / "data" / "g3n" / "running" / f"{server.process.pid}.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -353,23 +355,3 @@ def test_without_the_extra_it_says_what_to_install(g3n):
     )
     assert_fails(done, 2, "needs two more packages")
     assert b"hint: pip install starlette uvicorn" in done.stderr
-
-
-def test_files_of_servers_that_are_gone_are_taken_away(g3n):
-    folder = g3n.home / "data" / "g3n" / "running"
-    folder.mkdir(parents=True)
-    gone = {
-        "pid": 1,  # lives, but did not begin then
-        "started": 1.5,
-        "address": "http://127.0.0.1:1",
-        "model": "m",
-        "size": "full",
-        "n_done": 0,
-        "n_now": 0,
-    }
-    (folder / "1.json").write_text(json.dumps(gone))
-    (folder / "2.json").write_text("no JSON")
-    (folder / "3.json").write_text(json.dumps({**gone, "pid": "1"}))
-    done = g3n.run("ps", "--json")
-    assert json.loads(done.stdout) == []
-    assert sorted(file.name for file in folder.iterdir()) == ["2.json", "3.json"]

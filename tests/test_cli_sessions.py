@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from contextlib import closing
 
 import pytest
 
+from g3n_cli.chat.store import SessionStore
 from tests.model_files import SMALL8
 from tests.program import assert_fails
 
@@ -110,6 +112,13 @@ def test_list_search_show_export_rename_rm(said, tmp_path):
     assert said.run("sessions", "rename", "rome", "paris").returncode == 0
     assert said.run("sessions", "rm", "1", "paris").returncode == 0
     assert listed(said) == []
+
+
+@pytest.mark.parametrize("form", ["md", "json", "html"])
+def test_a_message_that_has_no_answer_yet_is_exported(g3n, form):
+    with closing(SessionStore(g3n.home / "data" / "g3n" / "chats.db")) as store:
+        store.add_turn(store.begin("model", ""), 0, "unanswered question", "model")
+    assert b"unanswered question" in g3n.run("sessions", "export", "1", "--format", form).stdout
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,42 @@ def test_a_setting_of_a_template_is_checked_as_a_flag_is(g3n, templates):
     assert_fails(g3n.chat("-t", "bad", "x"), 2, "--top-p must be above 0 and at most 1")
 
 
+PERSON = '{"type": "object", "properties": {"age": {"enum": [3, 4]}}, "required": ["age"]}'
+
+
+@pytest.mark.parametrize("schema", ["age int", PERSON])
+def test_a_template_says_which_document_is_wanted_unless_a_flag_does(g3n, templates, schema):
+    (templates / "person.toml").write_text(f"prompt = 'Who?'\n[settings]\nschema = '{schema}'\n")
+    with serve(say('{"age": 3}'), say('{"age": 5.5}'), say('{"name": "Ann"}')) as fake:
+        good, bad, other = (
+            g3n.run("chat", "--device", fake.url, "-t", "person", *flags)
+            for flags in ((), (), ("--schema", "name"))
+        )
+    assert (good.returncode, good.stdout) == (0, b'{"age": 3}\n')
+    assert_fails(bad, 6, "does not satisfy the schema")
+    assert (other.returncode, other.stdout) == (0, b'{"name": "Ann"}\n')
+    asked = fake.requests[0]["response_format"]["json_schema"]["schema"]
+    assert list(asked["properties"]) == ["age"]
+
+
+def test_a_template_reads_no_file_as_its_schema(g3n, templates):
+    file = templates / "person.json"
+    file.write_text(PERSON)
+    assert g3n.chat("--schema", file, "Who?").returncode == 0
+    (templates / "bad.toml").write_text(f'prompt = "x"\n[settings]\nschema = "{file}"\n')
+    assert_fails(g3n.chat("-t", "bad"), 2, "template bad: schema names a file")
+
+
+def test_a_template_says_which_choices_there_are_unless_a_flag_does(g3n, templates):
+    (templates / "yes.toml").write_text('prompt = "x"\n[settings]\nchoice = ["yes", "a, b"]\n')
+    assert g3n.chat("-t", "yes").stdout in (b"yes\n", b"a, b\n")
+    assert g3n.chat("-t", "yes", "--choice", "c,d").stdout in (b"c\n", b"d\n")
+    assert_fails(g3n.chat("-t", "yes", "--schema", "name"), 2, "exclude each other")
+    with serve() as fake:
+        done = g3n.run("chat", "--device", fake.url, "-t", "yes")
+    assert_fails(done, 2, "--choice is for models on this machine, not for a server")
+
+
 # --------------------------------------------------------------------------------------- templates
 
 

@@ -18,7 +18,7 @@ def can_mount():
 
 
 @pytest.mark.skipif(not can_mount(), reason="nothing can be mounted here")
-@pytest.mark.parametrize("state", ["full", "read_only"])
+@pytest.mark.parametrize("state", ["full", "read_only", "killed"])
 def test_a_home_that_cannot_be_written_to(tmp_path, state):
     done = subprocess.run(
         ["unshare", "-rm", sys.executable, "-m", "tests.disk_worker", state, tmp_path],

@@ -1,6 +1,7 @@
 """A conversation at a pseudo-terminal, as a person has it."""
 
 import contextlib
+import json
 import re
 import signal
 import termios
@@ -9,8 +10,10 @@ import pexpect
 import pytest
 
 from tests import fake_server
+from tests.media_files import encode, make_picture
 from tests.model_files import SMALL8
 from tests.program import COMMAND, ROOT, make_environment
+from tests.test_cli_files import BAD
 
 READY = "Ask something, or /help"
 TIMEOUT_S = 30
@@ -68,6 +71,16 @@ def test_the_first_line_names_model_and_ways_out(open_chat):
     assert SMALL8.stem in chat.before
     chat.expect_exact(READY)
     assert leave(chat) == 0
+
+
+def test_g3n_ps_tells_a_conversation_that_waits(open_chat, g3n):
+    chat = open_chat("-m", SMALL8, "-n", "3")
+    say(chat, "one")
+    (found,) = json.loads(g3n.run("ps", "--json").stdout)
+    assert (found["pid"], found["command"], found["model"]) == (chat.pid, "chat", SMALL8.stem)
+    assert (found["n_done"], found["n_now"]) == (1, 0)
+    assert leave(chat) == 0
+    assert json.loads(g3n.run("ps", "--json").stdout) == []
 
 
 @pytest.mark.model
@@ -207,6 +220,21 @@ def test_an_answer_to_a_terminal_needs_no_conversation(open_chat):
     chat = open_chat("-m", SMALL8, "--temp", "0", "-n", "3", "hi", wanted=pexpect.EOF)
     chat.wait()
     assert chat.exitstatus == 0
+
+
+def test_bad_files_cost_a_line_and_nothing_of_the_conversation(open_chat, media_model, tmp_path):
+    chat = open_chat("-m", media_model, "-n", "2", "--image-size", "256", "--no-preview")
+    say(chat, "Hello")
+    for name, make in BAD.items():
+        path = tmp_path / name
+        path.write_bytes(make(tmp_path))
+        told = say(chat, f"/file {path}")
+        assert len(re.findall(f"^error: .*{name}", told, re.MULTILINE)) == 1, told
+    (tmp_path / "good.png").write_bytes(encode(make_picture(), "PNG"))
+    assert "good.png: picture" in say(chat, f"/file {tmp_path / 'good.png'}")
+    say(chat, "What is this?")
+    assert "2 turns" in say(chat, "/context")
+    assert leave(chat) == 0
 
 
 def test_a_conversation_with_a_server(open_chat):

@@ -91,7 +91,7 @@ def _check_other(gguf: GgufFile, model: BenchModel, cases: Iterable[Case]) -> No
                 continue
             if getattr(case.settings, field.name) != getattr(usual, field.name):
                 flag = field.name.replace("_", "-")
-                hint = "measure it in a sweep of its own"
+                hint = f"leave it out, or measure {model.name} in a run of its own"
                 raise UsageError(f"--{flag} means nothing to {model.name}, no Gemma 3n", hint)
         width = gguf.metadata.get(f"{gguf.architecture}.attention.key_length")
         if not isinstance(width, int) and summary.n_embd and summary.n_head:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 from g3n_cli.bench.choices import FileFormat
 from g3n_cli.bench.html import format_html
 from g3n_cli.bench.result import FIGURES, SCHEMA, Report
+from g3n_cli.bench.sweep_text import SETTINGS
 from g3n_cli.bench.table import (
     Table,
     describe_machine,
@@ -22,6 +23,8 @@ from g3n_cli.bench.table import (
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 
 _KEYS = ("label", "model", "device", "n_prompt", "n_gen", "n_depth", "n_ctx", "medium")
+_SETTINGS = (*SETTINGS.values(), "mmproj", "image_size")
+"""Columns of every run, also of one without them: rows of several runs fit one table."""
 
 
 def format_report(report: Report, kind: FileFormat) -> str:
@@ -75,6 +78,7 @@ def _make_rows(report: Report) -> list[dict[str, Any]]:
                 "cpu": report.environment.get("cpu"),
                 "g3n": report.environment.get("g3n"),
                 **{key: values[key] for key in _KEYS},
+                **dict.fromkeys(_SETTINGS),
                 **case.settings,
                 "repetitions": len(case.samples),
                 **case.figures,

@@ -34,7 +34,9 @@ def parse_numbers(text: str, flag: str) -> list[int]:
             raise UsageError(f"{flag} {word!r} is no number", "for example 128,512 or 1-8*2")
         value, last = int(found[1]), int(found[2] or found[1])
         step = int(found[4] or 1)
-        if value > last or step < 1 or (found[3] == "*" and (step < 2 or value == 0)):
+        if value > last:
+            raise UsageError(f"{flag} {word!r} runs backwards", f"for example {last}-{value}")
+        if step < 1 or (found[3] == "*" and (step < 2 or value == 0)):
             raise UsageError(f"{flag} {word!r} never ends", "for example 1-8*2 or 0-4096+1024")
         while value <= last:
             values.append(value)

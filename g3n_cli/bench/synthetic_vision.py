@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from g3n_cli.bench.synthetic import make_noise
+from g3n_cli.bench.synthetic import SHAPES, ShapeName, make_noise
 from g3n_cli.bench.synthetic_audio import (
     AudioQuant,
     AudioShape,
@@ -93,6 +93,30 @@ class VisionShape:
     stages: tuple[tuple[Block, ...], ...] = _real_stages()
     n_embd: int = 2048
     n_text: int = 2048
+
+
+def _tiny_stages() -> tuple[tuple[Block, ...], ...]:
+    """Each kind of block, few of them and narrow."""
+    return (
+        (Edge(32, 2), Edge(32, 1)),
+        (Inverted(32, 2, 3, 5), Inverted(32, 2, 5), Inverted(32, 2, 3)),
+        (
+            *(Inverted(64, 2, 5, 5), Inverted(64, 2, 5), Inverted(64, 1)),
+            *(Attention(3, 32, is_halved=True), Inverted(64, 2)),
+        ),
+        (Inverted(64, 2, 5, 5), Attention(2, 32, is_halved=False), Inverted(64, 2)),
+    )
+
+
+ENCODERS: dict[ShapeName, tuple[VisionShape, AudioShape]] = {
+    "e2b": (VisionShape(), AudioShape()),
+    "e4b": (VisionShape(), AudioShape()),
+    "tiny": (
+        VisionShape(32, _tiny_stages(), n_embd=64, n_text=SHAPES["tiny"].n_embd),
+        AudioShape(2, 64, 128, 4, channels=(8, 4), n_text=SHAPES["tiny"].n_embd),
+    ),
+}
+"""Of the models with random weights that can have encoders."""
 
 
 def make_vision_mmproj(

@@ -15,10 +15,12 @@ SPACE = "\u2581"
 FIRST_BYTE = 238
 FIRST_PIECE = FIRST_BYTE + 256
 FIRST_TAIL = 256_000
-"""From here on Gemma's vocabulary holds unused control tokens only."""
+"""From here on Gemma's vocabulary holds control tokens only, nearly all of them unused."""
 
 _SPECIAL = {0: "<pad>", 1: "<eos>", 2: "<bos>", 3: "<unk>", 4: "<mask>"}
 _TURNS = {105: "<start_of_turn>", 106: "<end_of_turn>"}
+_MEDIA = ("<start_of_image>", "<start_of_audio>")
+_FIRST_MEDIUM = 255_999
 _NEWLINES = {106 + n: "\n" * n for n in range(1, 32)}
 _BLANKS = {136 + n: " " * n for n in range(2, 32)}
 _BYTES = {FIRST_BYTE + value: f"<0x{value:02X}>" for value in range(256)}
@@ -84,10 +86,14 @@ class Vocabulary:
 def make_vocabulary(n_vocab: int, seed: int = 0) -> Vocabulary:
     """Make ``n_vocab`` distinct tokens with Gemma's special ids, newline runs and byte tokens.
 
+    What begins a picture and a sound has Gemma 3n's ids, in a smaller vocabulary the last two.
+    What ends them lies behind the 262,144 tokens of a text model: encoders hold its embeddings.
+
     Gemma's 6,000 unused control tokens are imitated too: llama.cpp searches a text for every
     one of them, which is most of the time a short text takes to tokenize.
     """
-    control = _SPECIAL | _TURNS
+    media = dict(enumerate(_MEDIA, min(_FIRST_MEDIUM, n_vocab - len(_MEDIA))))
+    control = _SPECIAL | _TURNS | media
     user_defined = _NEWLINES | _BLANKS
     pieces = iter(_make_pieces(min(n_vocab, FIRST_TAIL) - FIRST_PIECE, random.Random(seed)))
     tokens, scores, kinds = [], [], []

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from g3n_cli.chat.conversation import Question, Reply, Turn
 from g3n_cli.chat.open import open_session
@@ -20,6 +20,9 @@ from g3n_cli.media.attach import read_each
 from g3n_cli.media.options import MediaOptions
 from g3n_cli.registry.models import read_sizes, resolve
 from g3n_cli.registry.projector import find_projector
+
+Files: TypeAlias = str | Path | Sequence[str | Path]
+"""One path, pattern or folder, or several in order."""
 
 
 class Chat:
@@ -115,21 +118,23 @@ class Chat:
         """The size the model runs in."""
         return self._session.engine.info.size
 
-    def ask(self, prompt: str, files: Sequence[str | Path] = ()) -> str:
+    def ask(self, prompt: str, files: Files = ()) -> str:
         """The answer to a message.
 
         Args:
             prompt: The message.
-            files: Paths, patterns or folders of what goes before it: text, pictures, sound, video.
+            files: Paths, patterns or folders of what goes before it, or one of them: text,
+                pictures, sound, video.
 
         Raises:
+            UsageError: the message is empty.
             InputError: a file cannot be used, the model has no encoder for it, or all of it does
                 not fit the context.
         """
         reply = self._reply(prompt, files)
         return "".join(reply)
 
-    def stream(self, prompt: str, files: Sequence[str | Path] = ()) -> Iterator[str]:
+    def stream(self, prompt: str, files: Files = ()) -> Iterator[str]:
         """Pieces of the answer as they come; leaving the loop ends the answer there.
 
         Args: as of ``ask``. Raises: as ``ask``.
@@ -169,6 +174,9 @@ class Chat:
         """Give back the model; only what was said can be read from then on."""
         self._owned.close()
 
-    def _reply(self, prompt: str, files: Sequence[str | Path]) -> Reply:
-        attachments = read_each([str(name) for name in files], self._media)
+    def _reply(self, prompt: str, files: Files) -> Reply:
+        if not prompt.strip():
+            raise UsageError("no prompt")
+        names = [files] if isinstance(files, str | Path) else files
+        attachments = read_each([str(name) for name in names], self._media)
         return self._session.reply(Question(prompt, tuple(attachments)))

@@ -154,6 +154,7 @@ class Conversation(ABC):
         attempt: How often the last message was answered again.
         n_wanted: How many answers of a message are wanted, all but the first by ``regenerate``.
         is_again: Whether the answer takes the place of the last one.
+        on_busy: Told how many answers are computed: 1 when one begins, 0 when it has ended.
     """
 
     engine: Engine | None
@@ -168,6 +169,7 @@ class Conversation(ABC):
         self.attempt = 0
         self.n_wanted = 1
         self.is_again = False
+        self.on_busy: Callable[[int], None] = lambda _: None
 
     @property
     def seed(self) -> int | None:
@@ -318,6 +320,7 @@ class Reply:
     def __iter__(self) -> Generator[str]:
         """Pieces of the answer."""
         conversation = self._conversation
+        conversation.on_busy(1)
         conversation.recorder.begin(self._question, replaces=conversation.is_again)
         turn = None
         try:
@@ -332,6 +335,7 @@ class Reply:
                 turn = Turn(said, self.text, tuple(self._answer.ids), self.stats, files)
                 conversation.turns = [*self._turns, turn]
             conversation.recorder.end(turn)
+            conversation.on_busy(0)
 
     def _receive(self) -> Iterator[str]:
         """Pieces of the answer as they come."""

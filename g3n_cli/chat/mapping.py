@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from g3n_cli.chat.constrain import Constraint, constrain, read_figures
 from g3n_cli.chat.conversation import Conversation, Question
 from g3n_cli.chat.inputs import AskedInput, FileInput, Form, make_question
 from g3n_cli.engine.stats import GenerationStats
-from g3n_cli.errors import ContextFullError, InputError
+from g3n_cli.errors import AnswerError, ContextFullError, InputError
 from g3n_cli.media.options import MediaOptions
 from g3n_cli.media.parts import Attachment, MediumPart, Part, TextPart
 
@@ -28,12 +29,14 @@ class Answered:
         text: The answer.
         stats: Its figures.
         seed: What it was drawn with; None if a server chose.
+        figures: Of an answer that has to be something: see ``constrain.read_figures``.
     """
 
     asked: AskedInput
     text: str
     stats: GenerationStats
     seed: int | None
+    figures: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Mapper:
         form: The prompt.
         media: How files are read.
         prefix: What all prompts begin with; None where a server answers.
+        constraint: What each answer has to be, or None; a server is asked for no choice.
 
     Attributes:
         n_prompt: Tokens of all prompts; None where a server does not count.
@@ -71,9 +75,11 @@ class Mapper:
         form: Form,
         media: MediaOptions,
         prefix: SharedPrefix | None,
+        constraint: Constraint | None = None,
     ) -> None:
         self._conversation = conversation
         self._form, self._media, self._prefix = form, media, prefix
+        self._constraint = constraint
         self._seed = conversation.options.seed
         self._n_found = 0
         self.n_prompt: int | None = 0
@@ -99,7 +105,7 @@ class Mapper:
             self._prefix.restore()
         try:
             return self._ask(asked, question)
-        except (InputError, ContextFullError) as error:
+        except (InputError, ContextFullError, AnswerError) as error:
             return Failed(asked, error.message)
 
     def _ask(self, asked: AskedInput, question: Question) -> Answered:
@@ -108,12 +114,17 @@ class Mapper:
         if self._seed is not None:
             seed = (self._seed + asked.index) % 2**32
             conversation.options = replace(conversation.options, seed=seed)
+        if self._constraint is not None:
+            constrain(conversation, self._constraint)
         reply = conversation.reply(question)
         with closing(iter(reply)) as pieces:
             for _ in pieces:
                 pass
         self._count(reply.stats)
-        return Answered(asked, reply.text, reply.stats, conversation.options.seed)
+        figures: Mapping[str, object] = {}
+        if self._constraint is not None:
+            figures = read_figures(conversation, reply, self._constraint)
+        return Answered(asked, reply.text, reply.stats, conversation.options.seed, figures)
 
     def _count(self, stats: GenerationStats) -> None:
         n_reused = stats.reused_tokens or 0

@@ -23,7 +23,8 @@ def find_data_folder() -> Path:
 class SavedChat(Recorder):
     """Keeps a conversation in a store, from its first message on.
 
-    A store that fails, on a full disk for example, ends the saving, not the conversation.
+    A store that fails, on a full disk for example, ends the saving, not the conversation; one that
+    can only be read lets a conversation be gone on with that is not saved.
 
     Args:
         store: Where it is kept; the caller closes it.
@@ -41,8 +42,10 @@ class SavedChat(Recorder):
     ) -> None:
         self.store, self._states = store, states
         self.session: int | None = None
+        self._is_failed = store.is_read_only
         self._notes = [store.notice] if store.notice else []
-        self._is_failed = False
+        if store.is_read_only:
+            self._notes = [f"the conversation is not saved: {store.notice}"]
         self._conversation = conversation
         self._n_turns = 0  # of the saved conversation; the model may see fewer
         self._turn: int | None = None
@@ -114,7 +117,9 @@ class SavedChat(Recorder):
     def keep_state(self) -> None:
         """Keep what is computed, so that going on later does not compute it again."""
         engine = self._conversation.engine
-        if engine is None or self.session is None or not self._conversation.turns:
+        if engine is None or self.session is None or self.store.is_read_only:
+            return
+        if not self._conversation.turns:
             return
         try:
             self._states.keep(engine, self.session)

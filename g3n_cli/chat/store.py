@@ -20,7 +20,14 @@ from typing import Any
 
 from g3n_cli.chat.conversation import Turn
 from g3n_cli.chat.saved_files import SavedFile, read_files, write_files
-from g3n_cli.chat.store_file import is_corrupt, move_aside, open_database
+from g3n_cli.chat.store_file import (
+    is_corrupt,
+    is_unwritable,
+    move_aside,
+    open_database,
+    open_to_read,
+    translated,
+)
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.media.parts import Attachment
@@ -112,22 +119,21 @@ class SessionStore:
 
     Attributes:
         notice: What a person should know about the file that was found, or "".
+        is_read_only: Whether it is on a disk, or in a folder, that cannot be written.
 
     Raises:
         G3nError: the file cannot be opened, or a newer g3n has written it.
+        OSError: there is none and none can be made.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.path, self.notice, self._clock = path, "", clock
-        try:
-            self._db = open_database(path)
-        except sqlite3.DatabaseError as error:
-            if not is_corrupt(error):
-                raise _translate(error, path) from error
-            aside = move_aside(path)
-            self.notice = f"{path.name} was damaged and is now {aside.name}; a new one was begun"
-            with _translated(path):
+        self.is_read_only = False
+        with translated(path):
+            try:
                 self._db = open_database(path)
+            except (OSError, sqlite3.Error) as error:
+                self._db = self._open_otherwise(error)
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
@@ -137,14 +143,14 @@ class SessionStore:
 
     def list_sessions(self, limit: int | None = None) -> list[SessionInfo]:
         """Saved conversations, the last changed first."""
-        with _translated(self.path):
+        with translated(self.path):
             sql = f"{_LIST} ORDER BY touched DESC, id DESC LIMIT ?"
             rows = self._db.execute(sql, (-1 if limit is None else limit,)).fetchall()
         return [SessionInfo(*row) for row in rows]
 
     def find(self, wanted: str) -> SessionInfo | None:
         """The conversation of a name or number, names first."""
-        with _translated(self.path):
+        with translated(self.path):
             row = self._db.execute(f"{_LIST} WHERE name = ?", (wanted,)).fetchone()
             if row is None and wanted.isdecimal():
                 number = min(int(wanted), 2**62)  # more than SQLite counts to
@@ -159,7 +165,7 @@ class SessionStore:
         """
         if (info := self.find(wanted)) is None:
             raise UsageError(f"no saved conversation is called {wanted!r}", "see g3n sessions list")
-        with _translated(self.path):
+        with translated(self.path):
             (system,) = self._db.execute(
                 "SELECT system FROM session WHERE id = ?", (info.id,)
             ).fetchone()
@@ -186,7 +192,7 @@ class SessionStore:
         words = " ".join('"' + word.replace('"', '""') + '"' for word in text.split())
         if not words:
             return []
-        with _translated(self.path):
+        with translated(self.path):
             rows = self._db.execute(
                 "SELECT session, title, position, snippet(words, -1, '', '', '...', 12)"
                 " FROM words JOIN turn ON turn.id = words.rowid"
@@ -238,12 +244,12 @@ class SessionStore:
         with self._change() as db:
             db.executemany("DELETE FROM session WHERE id = ?", [(i,) for i in sessions])
             db.execute("INSERT INTO words (words) VALUES ('optimize')")  # drops removed words
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def shrink(self) -> None:
         """Give the disk back what removed conversations took."""
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -340,10 +346,24 @@ class SessionStore:
         with self._change() as db:
             db.execute("UPDATE session SET system = ? WHERE id = ?", (system, session))
 
+    def _open_otherwise(self, error: OSError | sqlite3.Error) -> sqlite3.Connection:
+        """The file to read alone where it cannot be written, or a new one if it is damaged."""
+        if is_unwritable(error) and self.path.exists():
+            self.is_read_only = True
+            self.notice = f"{self.path} can only be read"
+            return open_to_read(self.path)
+        if isinstance(error, OSError) or not is_corrupt(error):
+            raise error
+        aside = move_aside(self.path)
+        self.notice = f"{self.path.name} was damaged and is now {aside.name}; a new one was begun"
+        return open_database(self.path)
+
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
         """All changes or none; takes its turn among processes."""
-        with _translated(self.path):
+        if self.is_read_only:
+            raise G3nError(self.notice, "its disk or folder cannot be written")
+        with translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -377,19 +397,3 @@ def _read_turn(user: str, answer: str, ids: bytes, stats: str | None) -> Turn:
     }
     fields["gaps_s"] = tuple(known.get("gaps_s", ()))
     return Turn(user, answer, struct.unpack(f"<{len(ids) // 4}i", ids), GenerationStats(**fields))
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's failures as ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translate(error, path) from error
-
-
-def _translate(error: sqlite3.Error, path: Path) -> G3nError:
-    if is_corrupt(error):
-        hint = "g3n sessions repair keeps what can be read; --no-save works without it"
-        return G3nError(f"{path} is damaged ({error})", hint)
-    return G3nError(f"{path}: {error}", "--no-save works without it")

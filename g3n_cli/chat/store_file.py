@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from g3n_cli.errors import G3nError
 
 VERSION = 2
 _BUSY_S = 5.0
+_UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 _SCHEMA = """
 CREATE TABLE session (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- a running chat may hold the number of a removed one
@@ -91,6 +94,33 @@ def open_database(path: Path) -> sqlite3.Connection:
     return db
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A file that cannot be written, as it is.
+
+    To read a file, SQLite wants to write an index of its log. Where there is a log, whoever wrote
+    it was killed or runs still, and the index is there too; where there is none, nobody writes.
+
+    Raises:
+        G3nError: it has not this version's form.
+        sqlite3.DatabaseError: it cannot be read.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    how = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None)
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version != VERSION:
+            raise G3nError(
+                f"{path} was written by {'a newer' if version > VERSION else 'an older'} g3n"
+                " and can only be read",
+                "--no-save works without it",
+            )
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
     """Bring the file to this version's form."""
     db.execute("BEGIN IMMEDIATE")  # two processes may have found it empty
@@ -138,6 +168,30 @@ def is_corrupt(error: sqlite3.Error) -> bool:
     """Whether the file is damaged, or none of SQLite's."""
     name = getattr(error, "sqlite_errorname", "")  # errors of Python's own module have none
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def is_unwritable(error: OSError | sqlite3.Error) -> bool:
+    """Whether it says that the file, or what SQLite keeps beside it, cannot be written."""
+    if isinstance(error, OSError):
+        return error.errno in _UNWRITABLE
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's failures as ours.
+
+    Raises:
+        G3nError: in place of an ``sqlite3.Error``.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        if is_corrupt(error):
+            hint = "g3n sessions repair keeps what can be read; --no-save works without it"
+            raise G3nError(f"{path} is damaged ({error})", hint) from error
+        raise G3nError(f"{path}: {error}", "--no-save works without it") from error
 
 
 def move_aside(path: Path) -> Path:

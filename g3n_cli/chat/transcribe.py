@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from g3n_cli.chat.conversation import Question, Reply
+from g3n_cli.chat.conversation import Question
 from g3n_cli.media.audio import stream_clips
 from g3n_cli.media.options import MediaOptions
 from g3n_cli.media.parts import Attachment
@@ -24,11 +24,13 @@ class Segment:
         start_s: Where the piece begins.
         end_s: Where it ends.
         text: What was said, or its translation.
+        is_complete: The model ended the text; else the context was full.
     """
 
     start_s: float
     end_s: float
     text: str
+    is_complete: bool = True
 
 
 def make_instruction(language: str | None) -> str:
@@ -66,8 +68,5 @@ def transcribe(
         session.clear()
         attachment = Attachment(source.name, "sound", (clip.to_part(source.name),))
         reply = session.reply(Question(instruction, (attachment,)))
-        yield Segment(clip.start_s, clip.end_s, _read_all(reply))
-
-
-def _read_all(reply: Reply) -> str:
-    return "".join(reply).strip()
+        text = "".join(reply).strip()
+        yield Segment(clip.start_s, clip.end_s, text, reply.stats.stop_reason == "end")

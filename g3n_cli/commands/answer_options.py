@@ -6,6 +6,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+AS_EVENTS = "events"
+"""Key of a command's context: whether failures are events too."""
+
 MaxTokensOption: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -133,11 +136,21 @@ JsonOption: TypeAlias = Annotated[
         "--json", envvar="G3N_JSON", help="Print one JSON object: text, timings, stop reason."
     ),
 ]
+
+
+def _note_events(context: typer.Context, *, wanted: bool) -> bool:
+    """Have failures told as events, whatever becomes of the command."""
+    context.ensure_object(dict)[AS_EVENTS] = wanted
+    return wanted
+
+
 EventsOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--events",
         envvar="G3N_EVENTS",
+        callback=_note_events,
+        is_eager=True,  # so that what is wrong with other flags is an event too
         help="Print JSON lines for a program: stages, pieces of text, figures, errors.",
     ),
 ]

@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from g3n_cli.bench.case import is_address
-from g3n_cli.bench.media import IMAGE_SIZES, Medium, check_image_sizes, parse_media
-from g3n_cli.bench.sweep_text import parse_numbers
+from g3n_cli.bench.media import (
+    IMAGE_SIZES,
+    NO_MEDIUM,
+    Medium,
+    check_image_sizes,
+    parse_media,
+)
+from g3n_cli.bench.sweep_text import parse_numbers, parse_words
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.errors import UsageError
 from g3n_cli.registry.projector import find_projector
@@ -49,12 +55,12 @@ class MediaRequest:
             check_image_sizes(sizes)
         return parse_media(self.names, sizes)
 
-    def check(self, devices: Sequence[str], *, is_synthetic: bool) -> None:
+    def check(self, devices: Sequence[str], *, lacks_encoders: bool) -> None:
         """Refuse what can be told before there is a model.
 
         Args:
             devices: Where it would run.
-            is_synthetic: A model is going to be made, which has no encoders of its own.
+            lacks_encoders: A model is going to be made that cannot have encoders.
 
         Raises:
             UsageError: as ``find``.
@@ -64,8 +70,14 @@ class MediaRequest:
         kinds = {kind for medium in self.find(devices) if medium for kind in medium.kinds}
         if self.mmproj is not None:
             Projector(find_projector(self.mmproj, self.mmproj), 1).check(*sorted(kinds))
-        elif is_synthetic:
+        elif lacks_encoders:
             Projector(None, 1).check(*sorted(kinds))
+
+    def wants_made_encoders(self) -> bool:
+        """Whether a model that is made needs encoders too."""
+        if self.names is None or self.mmproj is not None:
+            return False
+        return set(parse_words(self.names, "--media")) != {NO_MEDIUM}
 
     def find_encoders(self, model: Path, known: Path | None) -> Path | None:
         """The file of a model's encoders, if media are measured and there is one.

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from g3n_cli.bench.choices import Content, Format, Preset
-from g3n_cli.commands.complete import complete_model
+from g3n_cli.commands.complete import complete_devices, complete_model, complete_sizes
 
 ModelsOption: TypeAlias = Annotated[
     list[str] | None,
@@ -103,7 +103,15 @@ BatchOption: TypeAlias = Annotated[
     str | None, _swept("batch", "N", "256", "Most prompt tokens computed in one step.")
 ]
 SizesOption: TypeAlias = Annotated[
-    str | None, _swept("size", "SIZE", "full", "Which of the models nested in a Gemma 3n.")
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="SIZE,...",
+        envvar="G3N_SIZE",
+        show_default="full",
+        autocompletion=complete_sizes,
+        help="Which of the models nested in a Gemma 3n.",
+    ),
 ]
 KvOption: TypeAlias = Annotated[
     str | None, _swept("kv", "TYPE", "f16", "Types of the K/V cache: f32, f16, q8_0, q4_0.")
@@ -122,6 +130,7 @@ DeviceOption: TypeAlias = Annotated[
         "--device",
         "--devices",
         metavar="NAME,...",
+        autocompletion=complete_devices,
         help="Where to compute: cpu, devices that g3n devices lists, rpc:HOST:PORT, all for the "
         "CPU and every GPU of this machine, or addresses of OpenAI-compatible servers, such as "
         "http://127.0.0.1:8080/v1, which are sent the text. Without any other device -m names "
@@ -190,7 +199,8 @@ SyntheticOption: TypeAlias = Annotated[
     typer.Option(
         metavar="SHAPE[:TYPE]",
         help="Measure a model with random weights, made in the cache folder: e2b, e4b or "
-        "gemma3-4b; q4_0 (if none is named), q4_k_m, q8_0 or f16.",
+        "gemma3-4b; q4_0 (if none is named), q4_k_m, q8_0 or f16. With --media its encoders too, "
+        "F16; a chat with that model reads pictures and sound.",
     ),
 ]
 YesOption: TypeAlias = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from g3n_cli.bench.runner import Plan, Runner, Status
 from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting
 from g3n_cli.bench.table import make_figures_table, make_memory_table
 from g3n_cli.bench.tokens import Source, load_text
+from g3n_cli.chat.presence import Presence, Running, describe_process, find_folder
 from g3n_cli.commands.bench_media import MEDIA_SETTINGS, MediaRequest
 from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
-from g3n_cli.commands.synthetic import find_or_make
+from g3n_cli.commands.synthetic import find_or_make, has_encoders
 from g3n_cli.config import CPU, EngineSettings
 from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.registry.models import read_sizes, resolve
@@ -81,8 +83,8 @@ def run_request(request: Request) -> None:
         request.content, load_text() if request.file is None else read_text(request.file)
     )
     # Before a model is made that would be of no use; --ab may be what names the encoders.
-    is_synthetic = request.synthetic is not None and ab is None
-    request.media.check(request.devices.split(","), is_synthetic=is_synthetic)
+    is_bare = request.synthetic is not None and not has_encoders(request.synthetic)
+    request.media.check(request.devices.split(","), lacks_encoders=is_bare and ab is None)
     plan = make_plan(request, make_cases(request, ab, terminal), source)
     check_cases(plan.cases)
     check_servers(plan.cases, request.content, terminal, is_cold=request.is_cold)
@@ -231,9 +233,12 @@ def _find_files(request: Request, terminal: Terminal) -> list[BenchModel]:
         for text, spec in specs
     ]
     if request.synthetic:
-        made = find_or_make(request.synthetic, terminal, is_agreed=request.is_agreed)
+        wants = request.media.wants_made_encoders() and has_encoders(request.synthetic)
+        made = find_or_make(
+            request.synthetic, terminal, with_encoders=wants, is_agreed=request.is_agreed
+        )
         assert made.path is not None
-        models.append(replace(made, mmproj=request.media.find_encoders(made.path, None)))
+        models.append(replace(made, mmproj=request.media.find_encoders(made.path, made.mmproj)))
     return models
 
 
@@ -260,9 +265,10 @@ class Run:
         models = dict.fromkeys(case.model for case in plan.cases)
         self._environment = describe_environment(models)
         self._runner = Runner(plan, self._take_sample, self._show)
+        self._presence = Presence(find_folder(), describe_run(plan))
         self._write_output()
         try:
-            with self._view:
+            with closing(self._presence), self._view:
                 self._runner.run()
         finally:
             self._finish()
@@ -275,6 +281,7 @@ class Run:
         return Report(self._environment, results, comparisons)
 
     def _take_sample(self) -> None:
+        self._presence.note(sum(len(each.samples) for each in self._runner.results), 1)
         self._write_output()
         self._table = make_figures_table(self._runner.results)
 
@@ -296,6 +303,7 @@ class Run:
         report, terminal = self.report, self._terminal
         if not report.cases:
             return
+        self._keep(report)  # first: stdout may be a pipe that nobody reads any more
         kind = self._request.format or "table"
         if kind == "table" or self._request.output:
             tables = [make_figures_table(report.cases), make_memory_table(report.cases)]
@@ -310,10 +318,20 @@ class Run:
             terminal.write(escape(format_report(report, kind)))
         for line in summarize_warnings(report.cases):
             terminal.note(line)
+
+    def _keep(self, report: Report) -> None:
         try:
             History.of_person().save(report)
         except (OSError, G3nError) as error:
-            terminal.note(f"warning: this run is not in the history: {error}")
+            self._terminal.note(f"warning: this run is not in the history: {error}")
+
+
+def describe_run(plan: Plan) -> Running:
+    """A run for ``g3n ps``."""
+    models = dict.fromkeys(case.model.name for case in plan.cases)
+    sizes = dict.fromkeys(case.settings.size for case in plan.cases)
+    running = describe_process("bench", ", ".join(models), ", ".join(sizes))
+    return replace(running, n_now=1)
 
 
 def format_left(seconds: float) -> str:

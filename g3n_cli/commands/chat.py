@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,7 +78,12 @@ from g3n_cli.commands.remote import (
     refuse_engine_flags,
 )
 from g3n_cli.commands.saving import GoOnOption, NoSaveOption, Saving, SessionOption
-from g3n_cli.commands.template_options import AppendOption, ParamOption, TemplateOption
+from g3n_cli.commands.template_options import (
+    AppendOption,
+    ParamOption,
+    TemplateCommand,
+    TemplateOption,
+)
 from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
 from g3n_cli.errors import UsageError
 
@@ -107,6 +112,7 @@ blank line between:
 
 Ctrl+C stops the answer and keeps what was said.
 """
+COMMAND_CLASS = TemplateCommand
 
 
 def chat(  # noqa: PLR0913  one parameter for each flag
@@ -243,7 +249,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         media = replace(media, image_size=None)
         question = ask(wording, file or [], media, terminal, is_open=is_conversation)
         remote = open_remote(device, model, for_server, system, stop or (), terminal)
-        with watch_failures(terminal, form), saving.record(remote, terminal):
+        with saving.record(remote, terminal):
             talk(
                 remote,
                 question,
@@ -261,12 +267,13 @@ def chat(  # noqa: PLR0913  one parameter for each flag
 
     from g3n_cli.chat.autosize import AutoSize
     from g3n_cli.chat.open import open_session
-    from g3n_cli.ui.progress import show_waiting
 
     spec = resolve(model)
     settings = apply_defaults(settings, spec.defaults, context)
     options = AnswerOptions(
-        secrets.randbits(32) if seed is None else seed, **{**spec.sampling.given, **given}
+        # As the module secrets does it, which would load OpenSSL.
+        int.from_bytes(os.urandom(4)) if seed is None else seed,
+        **{**spec.sampling.given, **given},
     )
     check_num(num, options.temp)
     kinds = [part.kind for part in question.media]
@@ -282,9 +289,9 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         prefix=prefix,
         pads_audio=audio_pad != "none",
     )
-    with watch_failures(terminal, form, "load"), ExitStack() as stack:
+    with ExitStack() as stack:
         started = time.perf_counter()
-        with show_waiting(terminal, f"loading {spec.name} ..."):
+        with show_loading(terminal, spec.name, form):
             local = stack.enter_context(opening)
         load_s = time.perf_counter() - started
         auto = AutoSize(local.engine, min_tps) if settings.size == AUTO else None
@@ -328,19 +335,14 @@ def check_events(context: typer.Context) -> None:
             raise UsageError(f"--events and --{flag} exclude each other", "give one of them")
 
 
-@contextmanager
-def watch_failures(terminal: Terminal, form: Form, stage: str | None = None) -> Iterator[None]:
-    """With ``--events``, say that a stage begins, and what makes the body fail."""
+def show_loading(terminal: Terminal, name: str, form: Form) -> AbstractContextManager[None]:
+    """Tell that a model is being loaded: as an event, and as a line that goes away again."""
     from g3n_cli.ui.events import Events
+    from g3n_cli.ui.progress import show_waiting
 
-    if not form.as_events:
-        yield
-        return
-    events = Events(terminal)
-    with events.watch():
-        if stage is not None:
-            events.begin(stage)
-        yield
+    if form.as_events:
+        Events(terminal).begin("load")
+    return show_waiting(terminal, f"loading {name} ...")
 
 
 def check_num(num: int, temp: float | None) -> None:
@@ -377,18 +379,20 @@ def talk(  # noqa: PLR0913  the flags say how the others are shown
     preview: bool,
 ) -> None:
     """Answer one question, or without its text talk until the person leaves."""
+    from g3n_cli.chat.presence import present
     from g3n_cli.ui.files import Files
 
     files = Files(conversation, terminal, media, question.attachments, has_preview=preview)
-    if not question.text:
-        from g3n_cli.ui.repl import Repl
+    with present(conversation, "chat"):
+        if not question.text:
+            from g3n_cli.ui.repl import Repl
 
-        Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
-        return
-    from g3n_cli.ui.oneshot import answer
+            Repl(conversation, terminal, auto, notice, files, show_stats=form.show_stats).run()
+            return
+        from g3n_cli.ui.oneshot import answer
 
-    files.show_all()
-    if wanted is None:
-        answer(conversation, question, terminal, form, load_s)
-    elif code := wanted.answer(conversation, question, terminal, form, load_s):
-        raise typer.Exit(code)
+        files.show_all()
+        if wanted is None:
+            answer(conversation, question, terminal, form, load_s)
+        elif code := wanted.answer(conversation, question, terminal, form, load_s):
+            raise typer.Exit(code)

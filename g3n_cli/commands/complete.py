@@ -36,6 +36,12 @@ def complete_size(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
 
+def complete_sizes(context: typer.Context, incomplete: str) -> list[str]:
+    """The last of several sizes, with those before it."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in complete_size(context, last)]
+
+
 def complete_template(incomplete: str) -> list[str]:
     """Names of templates; paths are left to the shell."""
     from g3n_cli.registry.prompts import list_files
@@ -45,7 +51,13 @@ def complete_template(incomplete: str) -> list[str]:
 
 def complete_device(incomplete: str) -> list[str]:
     """Devices that models run on, and where an address begins."""
-    return [name for name in ("cpu", "http://") if name.startswith(incomplete)]
+    return [name for name in ("cpu", "http://", "rpc:") if name.startswith(incomplete)]
+
+
+def complete_devices(incomplete: str) -> list[str]:
+    """The last of several devices, with those before it."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in complete_device(last)]
 
 
 def _list_models() -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ import typer
 from g3n_cli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from g3n_cli.chat.constrain import Constraint
     from g3n_cli.chat.conversation import Conversation, Question
     from g3n_cli.chat.schema.answer import AnswerSchema
     from g3n_cli.ui.oneshot import Form
@@ -56,16 +57,12 @@ class Wanted:
     """What a single answer has to be.
 
     Attributes:
-        schema: It satisfies this.
-        choices: It is one of these; none where there is a schema.
-        tells_exit: The exit code says which.
-        temp: Temperature of the draw among choices.
+        constraint: It satisfies this schema, or is one of these texts.
+        tells_exit: The exit code says which text.
     """
 
-    schema: AnswerSchema | None
-    choices: tuple[str, ...]
+    constraint: Constraint
     tells_exit: bool
-    temp: float
 
     def answer(
         self,
@@ -80,17 +77,16 @@ class Wanted:
         Raises:
             AnswerError: the answer is no document that satisfies the schema.
         """
+        from g3n_cli.chat.schema.answer import AnswerSchema
         from g3n_cli.ui.constrained import answer_by_choice, answer_by_schema
 
-        if self.schema is not None:
-            answer_by_schema(conversation, question, terminal, self.schema, form, load_s)
+        if isinstance(self.constraint, AnswerSchema):
+            answer_by_schema(conversation, question, terminal, self.constraint, form, load_s)
             return ExitCode.OK
         from g3n_cli.chat.session import Session
-        from g3n_cli.engine.choice import Choices
 
         assert isinstance(conversation, Session)
-        conversation.choices = Choices(self.choices, self.temp, conversation.options.seed)
-        index = answer_by_choice(conversation, question, terminal, form, load_s)
+        index = answer_by_choice(conversation, question, terminal, self.constraint, form, load_s)
         return FIRST_EXIT + index - 1 if self.tells_exit and index else ExitCode.OK
 
 
@@ -109,28 +105,43 @@ def read_wanted(context: typer.Context, *, is_open: bool) -> Wanted | None:
     choices = read_choices(flags["choice"] or ())
     if flags["choice_exit"] and not choices:
         raise UsageError("--choice-exit wants --choice")
-    if flags["schema"] is None and not choices:
+    if is_open and (choices or flags["schema"] is not None):
+        given = "--choice" if choices else "--schema"
+        raise UsageError(f"{given} is for single answers", "give a prompt, or pipe one in")
+    if flags["choice_exit"] and len(choices) > MOST_EXITS:
+        raise UsageError(f"--choice-exit tells at most {MOST_EXITS} choices apart")
+    constraint = read_constraint(context)
+    return None if constraint is None else Wanted(constraint, flags["choice_exit"])
+
+
+def read_constraint(context: typer.Context) -> Constraint | None:
+    """What ``--schema`` or ``--choice`` of a command say about answers; None if all are welcome.
+
+    Raises:
+        UsageError: the flags make no sense, alone or with others.
+        InputError: the file of a schema cannot be read.
+    """
+    flags = context.params
+    choices = read_choices(flags["choice"] or ())
+    schema: str | AnswerSchema | None = flags["schema"]
+    if schema is None and not choices:
         return None
     given = "--choice" if choices else "--schema"
-    if is_open:
-        raise UsageError(f"{given} is for single answers", "give a prompt, or pipe one in")
     for name in _OTHERS:
-        is_other = flags[name] > 1 if name == "num" else bool(flags[name])
+        is_other = flags.get(name, 1) > 1 if name == "num" else bool(flags.get(name))
         if is_other and (choices or name != "schema"):
             other = name.replace("_", "-")
             raise UsageError(f"{given} and --{other} exclude each other", "give one of them")
-    if flags["choice_exit"] and len(choices) > MOST_EXITS:
-        raise UsageError(f"--choice-exit tells at most {MOST_EXITS} choices apart")
-    schema = None
-    if flags["schema"] is not None:
+    if schema is not None:
         from g3n_cli.chat.schema.answer import read_schema
 
-        schema = read_schema(flags["schema"])
+        return read_schema(schema) if isinstance(schema, str) else schema
+    from g3n_cli.engine.choice import Choices
+
     # Temperatures of the environment or a model are meant for prose: a choice is the likeliest.
     source = context.get_parameter_source("temp")
     is_given = source is not None and source.name == "COMMANDLINE"
-    temp = flags["temp"] if is_given else 0
-    return Wanted(schema, choices, flags["choice_exit"], temp)
+    return Choices(choices, flags["temp"] if is_given else 0)
 
 
 def read_choices(given: Sequence[str]) -> tuple[str, ...]:

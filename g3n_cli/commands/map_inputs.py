@@ -18,6 +18,7 @@ from g3n_cli.commands.answer_options import (
     TopPOption,
 )
 from g3n_cli.commands.chat import check_stop
+from g3n_cli.commands.constrained_options import ChoiceOption, SchemaOption, read_constraint
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.map_run import Job, LocalModel, ServerModel, check_output, run
 from g3n_cli.commands.media_options import MmprojOption
@@ -53,6 +54,7 @@ FOR_SERVERS = frozenset(
         *("prompt", "files", "read", "format_", "output", "resume"),
         *("model", "device", "system", "stop", "max_tokens"),
         *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
+        "schema",
     )
 )
 """Parameters of ``g3n map`` that mean something to a server."""
@@ -64,8 +66,9 @@ input is answered by itself. What all prompts begin with is computed once. Resul
 order of the inputs, each as soon as it is there:
 
 \b
-  g3n map "Is this a complaint? {}" < lines.txt > out.jsonl
+  g3n map "Sum up: {}" < lines.txt > out.jsonl
   g3n map "Translate into {language}: {text}" --read jsonl -o text < records.jsonl
+  g3n map "Is this a complaint? yes or no: {}" --choice yes,no < lines.txt > out.jsonl
   g3n map "Describe this." --files 'photos/*.jpg' --output out.jsonl --resume
 
 An input that cannot be answered becomes a result with an error; the exit code is then 1.
@@ -143,6 +146,8 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     ] = 0,
     stop: StopOption = None,
     grammar: GrammarOption = None,
+    schema: SchemaOption = None,  # noqa: ARG001  read_constraint has it, and the next one
+    choice: ChoiceOption = None,  # noqa: ARG001
     ctx: CtxOption = EngineSettings.n_ctx,
     threads: ThreadsOption = None,
     batch: BatchOption = EngineSettings.n_batch,
@@ -159,6 +164,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     """Ask the same about many inputs."""
     from g3n_cli.chat.inputs import Form
     from g3n_cli.chat.options import AnswerOptions, ServerOptions
+    from g3n_cli.chat.schema.answer import AnswerSchema
     from g3n_cli.media.options import MediaOptions
     from g3n_cli.registry.models import read_sizes, resolve
     from g3n_cli.ui.terminal import Terminal
@@ -192,6 +198,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     stops = tuple(stop or ())
     check_stop(stops)
     check_output(output, format_, resume=resume)
+    constraint = read_constraint(context)
     if is_remote:
         refuse_engine_flags(context, FOR_SERVERS)
 
@@ -200,7 +207,8 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     inputs = tuple(list_files(files, output) if files else read_inputs(read, form, terminal))
     answers: LocalModel | ServerModel
     if is_remote:
-        answers = ServerModel(device, model, for_server, system, stops)
+        assert constraint is None or isinstance(constraint, AnswerSchema)  # choices are refused
+        answers = ServerModel(device, model, for_server, system, stops, constraint)
     else:
         spec = resolve(model)
         answers = LocalModel(
@@ -211,6 +219,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
             stops,
             None if grammar is None else read_text(grammar),
             mmproj,
+            constraint,
         )
     media = MediaOptions(image_size=None) if is_remote else MediaOptions()
     run(Job(form, inputs, media, answers), format_, output, terminal, resume=resume)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -15,10 +16,12 @@ from g3n_cli.config import AUTO, EngineSettings
 from g3n_cli.errors import G3nError, UsageError
 
 if TYPE_CHECKING:
+    from g3n_cli.chat.constrain import Constraint
     from g3n_cli.chat.inputs import AskedInput, Form, Input
     from g3n_cli.chat.mapping import Mapper, Result
     from g3n_cli.chat.options import AnswerOptions, ServerOptions
     from g3n_cli.chat.result_file import ResultFile
+    from g3n_cli.chat.schema.answer import AnswerSchema
     from g3n_cli.media.options import MediaOptions
     from g3n_cli.registry.models import ModelSpec
     from g3n_cli.ui.map_view import ResultFormat
@@ -37,6 +40,7 @@ class LocalModel:
         stop: Texts that end an answer.
         grammar: GBNF that answers follow, or None.
         mmproj: Its encoders, or None for those beside it.
+        constraint: What each answer has to be, or None.
     """
 
     spec: ModelSpec
@@ -46,13 +50,15 @@ class LocalModel:
     stop: Sequence[str]
     grammar: str | None
     mmproj: Path | None
+    constraint: Constraint | None
 
     def describe(self) -> list[object]:
         """All that answers depend on, as JSON can hold it."""
         path, settings = self.spec.path, self.settings
         model = [path.name, path.stat().st_size, settings.size, settings.prefill_size]
         computed = [settings.n_ctx, settings.kv, settings.act]
-        return [model, computed, asdict(self.options), self.system, self.stop, self.grammar]
+        answers = [asdict(self.options), self.system, self.stop, self.grammar]
+        return [model, computed, *answers, *describe_constraint(self.constraint)]
 
     @contextmanager
     def open(self, job: Job, terminal: Terminal) -> Iterator[Mapper]:
@@ -61,6 +67,7 @@ class LocalModel:
         from g3n_cli.chat.inputs import find_shared_kinds
         from g3n_cli.chat.mapping import Mapper, find_prefix
         from g3n_cli.chat.open import open_session
+        from g3n_cli.chat.presence import present
         from g3n_cli.ui.progress import show_waiting
 
         kinds = find_shared_kinds(job.asked)  # if all have the same fault, it is the model's
@@ -79,10 +86,11 @@ class LocalModel:
         with ExitStack() as stack:
             with show_waiting(terminal, f"loading {self.spec.name} ..."):
                 session = stack.enter_context(opening)
+            stack.enter_context(present(session, "map"))
             if self.settings.size == AUTO and session.engine.sizes:
                 terminal.note(AutoSize(session.engine, None).choose())
             prefix = find_prefix(session, job.form, job.asked[0])
-            yield Mapper(session, job.form, job.media, prefix)
+            yield Mapper(session, job.form, job.media, prefix, self.constraint)
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,7 @@ class ServerModel:
         options: How answers are made.
         system: What it is told before each input, or "".
         stop: Texts that end an answer.
+        schema: What each answer has to satisfy, or None.
     """
 
     device: str
@@ -102,10 +111,12 @@ class ServerModel:
     options: ServerOptions
     system: str
     stop: Sequence[str]
+    schema: AnswerSchema | None
 
     def describe(self) -> list[object]:
         """All that answers depend on, as JSON can hold it."""
-        return [self.device, self.model, asdict(self.options), self.system, self.stop]
+        answers = [asdict(self.options), self.system, self.stop]
+        return [self.device, self.model, *answers, *describe_constraint(self.schema)]
 
     @contextmanager
     def open(self, job: Job, terminal: Terminal) -> Iterator[Mapper]:
@@ -115,7 +126,18 @@ class ServerModel:
         remote = open_remote(
             self.device, self.model, self.options, self.system, self.stop, terminal
         )
-        yield Mapper(remote, job.form, job.media, None)
+        yield Mapper(remote, job.form, job.media, None, self.schema)
+
+
+def describe_constraint(constraint: Constraint | None) -> list[object]:
+    """What answers have to be, as JSON can hold it; nothing if all are welcome."""
+    from g3n_cli.chat.schema.answer import AnswerSchema
+
+    if constraint is None:
+        return []
+    if isinstance(constraint, AnswerSchema):
+        return ["schema", json.dumps(constraint.value)]  # the order of keys is that of the answer
+    return ["choice", asdict(constraint)]
 
 
 @dataclass(frozen=True)

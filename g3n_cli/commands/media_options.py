@@ -85,20 +85,41 @@ FramesOption: TypeAlias = Annotated[
         help="Take N frames of a video or an animation, evenly spread.",
     ),
 ]
+
+
+def read_time(text: str) -> float:
+    """Seconds of a time that a flag gives.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    from g3n_cli.media.parts import parse_time
+
+    try:
+        return parse_time(str(text))  # a default is a number already
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time: give seconds, or 1:05") from None
+
+
 StartOption: TypeAlias = Annotated[
     float,
     typer.Option(
-        "--start", metavar="S", rich_help_panel=FILES, help="Sound and video from this second on."
+        "--start",
+        metavar="TIME",
+        parser=read_time,
+        rich_help_panel=FILES,
+        help="Sound and video from this time on, in seconds or as 1:05.",
     ),
 ]
 EndOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
         "--end",
-        metavar="S",
+        metavar="TIME",
+        parser=read_time,
         show_default=False,
         rich_help_panel=FILES,
-        help="Sound and video up to this second.",
+        help="Sound and video up to this time.",
     ),
 ]
 SoundOption: TypeAlias = Annotated[

@@ -10,8 +10,6 @@ import typer
 from g3n_cli.commands.complete import complete_device, complete_model, complete_size
 from g3n_cli.config import ActType, KernelsName, KvType, PleMode, PrefillMode
 
-ENGINE = "Engine"
-
 CtxOption: TypeAlias = Annotated[
     int,
     typer.Option(

@@ -19,24 +19,25 @@ def ps(
         bool, typer.Option("--json", help="Write JSON, memory in bytes, times in seconds.")
     ] = False,
 ) -> None:
-    """List the servers that g3n serve runs on this machine."""
-    from g3n_cli.serve.presence import find_folder, find_running
+    """List what holds a model on this machine: chats, benchmarks, servers."""
+    from g3n_cli.chat.presence import find_folder, find_running
 
     found = find_running(find_folder())
     if as_json:
         lines = [{**asdict(running), "rss_bytes": rss} for running, rss in found]
         sys.stdout.write(escape_json(json.dumps(lines, indent=2)) + "\n")
         return
-    rows = [("PID", "ADDRESS", "MODEL", "MEMORY", "SINCE", "DONE", "NOW")]
+    rows = [("PID", "COMMAND", "MODEL", "MEMORY", "SINCE", "DONE", "NOW", "ADDRESS")]
     rows += [
         (
             str(running.pid),
-            make_visible(running.address),
+            make_visible(running.command),
             make_visible(name_model(running.model, running.size)),
             format_bytes(rss),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(running.started)),
             str(running.n_done),
             str(running.n_now),
+            make_visible(running.address),
         )
         for running, rss in found
     ]

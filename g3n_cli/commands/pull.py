@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from g3n_cli.offline import check_hub
 from g3n_cli.ui.text import escape_json, format_bytes
 
 if TYPE_CHECKING:
+    from g3n_cli.registry.hub import Patience
     from g3n_cli.registry.places import Held
     from g3n_cli.registry.table import Entry, HubFile
     from g3n_cli.ui.terminal import Terminal
@@ -111,7 +113,7 @@ def fetch_file(file: HubFile, entry: Entry | None, terminal: Terminal) -> Held:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if entry and entry.is_gated and not hub.has_token():
         raise hub.refuse_gated(file.repo)
-    patience = hub.Patience()
+    patience = make_patience(terminal)
     remote = hub.find_remote(file, patience)
     size = f", {format_bytes(remote.n_bytes)}" if remote.n_bytes else ""
     terminal.note(f"{file.repo}: {file.file}{size}")
@@ -130,6 +132,24 @@ def fetch_file(file: HubFile, entry: Entry | None, terminal: Terminal) -> Held:
     if not record.is_verified:
         terminal.note("warning: the server told no sha256, so nothing could be compared")
     return Held(file.ref, target, "g3n", record.n_bytes, file.repo, file.file, record.sha256)
+
+
+def make_patience(terminal: Terminal) -> Patience:
+    """With servers that are busy; a person is shown what is waited for."""
+    from g3n_cli.registry.hub import Patience
+    from g3n_cli.ui.progress import TransientLine
+    from g3n_cli.ui.transfer import format_left
+
+    line = TransientLine(terminal)
+
+    def pause(seconds: float) -> None:
+        line.show(f"the server is busy or not reached, next try in {format_left(seconds)}")
+        try:
+            time.sleep(seconds)
+        finally:
+            line.clear()
+
+    return Patience(pause=pause)
 
 
 def _describe(held: Held) -> dict[str, object]:

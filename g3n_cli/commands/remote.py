@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FOR_SERVERS = frozenset(
     (
-        *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "stats"),
+        *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "events", "stats"),
         *("file", "fps", "frames", "start", "end", "sound", "preview"),
         *("template", "param", "append", "extract", "extract_last", "num"),
         *("go_on", "session", "no_save"),

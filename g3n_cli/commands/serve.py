@@ -129,9 +129,9 @@ def serve(  # noqa: PLR0913  one parameter for each flag
     )
     token = read_token()
 
+    from g3n_cli.chat.presence import find_folder
     from g3n_cli.serve.gate import Access
     from g3n_cli.serve.model import open_served
-    from g3n_cli.serve.presence import find_folder
     from g3n_cli.serve.server import is_loopback, listen
     from g3n_cli.serve.server import serve as serve_model
     from g3n_cli.ui.progress import show_waiting

@@ -27,14 +27,14 @@ WantedArgument = Annotated[
 
 
 @contextmanager
-def open_store() -> Iterator[SessionStore]:
-    """The person's saved conversations."""
+def open_store(*, is_to_change: bool = False) -> Iterator[SessionStore]:
+    """The person's saved conversations; that they can only be read is told where that is enough."""
     from g3n_cli.chat.saved import find_data_folder
     from g3n_cli.chat.store import SessionStore
     from g3n_cli.ui.terminal import Terminal
 
     with closing(SessionStore(find_data_folder() / "chats.db")) as store:
-        if store.notice:
+        if store.notice and not (store.is_read_only and is_to_change):
             Terminal.of_process().note(f"warning: {store.notice}")
         yield store
 
@@ -130,7 +130,7 @@ def rename(
     wanted: WantedArgument, name: Annotated[str, typer.Argument(help="What to call it.")]
 ) -> None:
     """Give a conversation a name."""
-    with open_store() as store:
+    with open_store(is_to_change=True) as store:
         store.rename(store.load(wanted).info.id, name)
 
 
@@ -149,7 +149,7 @@ def rm(
     from g3n_cli.chat.saved import find_data_folder
     from g3n_cli.chat.states import StateFolder
 
-    with open_store() as store:
+    with open_store(is_to_change=True) as store:
         infos = (
             store.list_sessions()
             if everything

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +11,9 @@ import platformdirs
 
 from g3n_cli.bench.case import BenchModel
 from g3n_cli.bench.synthetic import SHAPES, Quant, ShapeName, list_tensors, make_model
+from g3n_cli.bench.synthetic_audio import list_audio_tensors
+from g3n_cli.bench.synthetic_vision import ENCODERS, list_vision_tensors, make_vision_mmproj
+from g3n_cli.engine.gguf_writer import TensorSpec
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
@@ -17,12 +22,37 @@ from g3n_cli.ui.text import format_bytes, make_visible
 _ASK_FROM = 100_000_000
 
 
-def find_or_make(text: str, terminal: Terminal, *, is_agreed: bool) -> BenchModel:
+@dataclass(frozen=True)
+class _Draft:
+    """A file to make, and what it will hold."""
+
+    path: Path
+    tensors: list[TensorSpec]
+    make: Callable[[Path, ProgressBar], None]
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(tensor.n_bytes for tensor in self.tensors)
+
+
+def has_encoders(text: str) -> bool:
+    """Whether the model that ``SHAPE[:TYPE]`` names can have encoders.
+
+    Raises:
+        UsageError: there is no such shape or type.
+    """
+    return _parse(text)[0] in ENCODERS
+
+
+def find_or_make(
+    text: str, terminal: Terminal, *, with_encoders: bool, is_agreed: bool
+) -> BenchModel:
     """The model that ``SHAPE[:TYPE]`` names, made if it is not there yet.
 
     Args:
         text: For example ``e2b:q8_0``.
         terminal: Where the person is asked for the disk space.
+        with_encoders: Make its projector file too.
         is_agreed: Do not ask.
 
     Raises:
@@ -30,19 +60,40 @@ def find_or_make(text: str, terminal: Terminal, *, is_agreed: bool) -> BenchMode
         G3nError: the disk is too full.
     """
     shape, quant = _parse(text)
-    name = f"{shape}-{quant}"
-    path = Path(platformdirs.user_cache_dir("g3n")) / "synthetic" / f"{name}.gguf"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        needed = sum(tensor.n_bytes for tensor in list_tensors(SHAPES[shape], quant))
-        if needed >= _ASK_FROM and not is_agreed:
-            _ask(f"{name} takes {format_bytes(needed)} in {path.parent}", terminal)
-        bar = ProgressBar(terminal, f"making {path.stem}", format_bytes)
+    folder = Path(platformdirs.user_cache_dir("g3n")) / "synthetic"
+    model = _draft_model(folder, shape, quant)
+    encoders = _draft_encoders(folder, shape) if with_encoders else None
+    missing = [each for each in (model, encoders) if each and not each.path.exists()]
+    needed = sum(each.n_bytes for each in missing)
+    if needed >= _ASK_FROM and not is_agreed:
+        names = " with ".join(each.path.stem for each in missing)
+        _ask(f"{names} takes {format_bytes(needed)} in {folder}", terminal)
+    for each in missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        bar = ProgressBar(terminal, f"making {each.path.stem}", format_bytes)
         try:
-            make_model(shape, quant, path, bar)
+            each.make(each.path, bar)
         finally:
             bar.clear()
-    return BenchModel(name, path)
+    return BenchModel(model.path.stem, model.path, encoders.path if encoders else None)
+
+
+def _draft_model(folder: Path, shape: ShapeName, quant: Quant) -> _Draft:
+    def make(out: Path, bar: ProgressBar) -> None:
+        make_model(shape, quant, out, bar)
+
+    return _Draft(folder / f"{shape}-{quant}.gguf", list_tensors(SHAPES[shape], quant), make)
+
+
+def _draft_encoders(folder: Path, shape: ShapeName) -> _Draft:
+    """A projector file beside the model, so that a chat finds it."""
+    vision, audio = ENCODERS[shape]
+
+    def make(out: Path, bar: ProgressBar) -> None:
+        make_vision_mmproj(out, "f16", vision, audio=audio, on_progress=bar)
+
+    tensors = [*list_vision_tensors(vision, "f16"), *list_audio_tensors(audio, "f16")]
+    return _Draft(folder / f"mmproj-{shape}-f16.gguf", tensors, make)
 
 
 def _parse(text: str) -> tuple[ShapeName, Quant]:

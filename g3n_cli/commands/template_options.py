@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperCommand
@@ -11,6 +11,9 @@ from typer.core import TyperCommand
 from g3n_cli.commands.complete import complete_template
 from g3n_cli.errors import UsageError
 from g3n_cli.registry.prompts import PromptTemplate, read_template
+
+if TYPE_CHECKING:
+    from g3n_cli.chat.schema.answer import AnswerSchema
 
 TemplateOption: TypeAlias = Annotated[
     PromptTemplate | None,
@@ -68,8 +71,27 @@ class TemplateCommand(TyperCommand):
         if system := template.make_system():
             _set(ctx, "system", system)
         for name, value in template.settings.items():
-            _set(ctx, name, value)
+            _set(ctx, name, read_inline_schema(template) if name == "schema" else value)
         return rest
+
+
+def read_inline_schema(template: PromptTemplate) -> AnswerSchema:
+    """The schema that a template sets: JSON or the short form, never a file.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    from g3n_cli.chat.schema.answer import AnswerSchema, names_file
+
+    text = str(template.settings["schema"])
+    if names_file(text):
+        raise UsageError(
+            f"template {template.name}: schema names a file", "a template holds the schema itself"
+        )
+    try:
+        return AnswerSchema.parse(text)
+    except UsageError as error:
+        raise UsageError(f"template {template.name}: {error.message}", error.hint) from None
 
 
 def read_pairs(pairs: Sequence[str]) -> dict[str, str]:

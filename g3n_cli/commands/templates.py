@@ -46,7 +46,7 @@ $input
 # What variables stand for, unless -p name=... says other:
 [defaults]
 
-# Flags of g3n chat, unless they are given: model, temp, max-tokens, stop, extract, ...
+# Flags of g3n chat, unless they are given: model, temp, max-tokens, stop, extract, choice, ...
 [settings]
 '''
 

@@ -26,7 +26,7 @@ from g3n_cli.commands.options import (
     ThreadsOption,
 )
 from g3n_cli.config import EngineSettings, count_physical_cores
-from g3n_cli.errors import UsageError
+from g3n_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from g3n_cli.chat.session import Session
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 HELP = """Write down what is said in files of sound and video, of any length.
 
 Long files are split at quiet places into pieces of at most 30 s; each is written as soon as it
-is done.
+is done. Of several files in txt, each begins with a line of its name.
 
 \b
   g3n transcribe talk.mp3
@@ -91,15 +91,19 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
         named_sizes=read_sizes(),
     )
     options = MediaOptions(start_s=start, end_s=end)
+    if translate is not None and not translate.strip():
+        raise UsageError("--translate wants a language", "for example --translate English")
     if len(file) > 1 and output in ("srt", "vtt"):
         raise UsageError(f"-o {output} takes one file", "run g3n transcribe once for each")
 
     from g3n_cli.chat.open import open_session
     from g3n_cli.chat.options import AnswerOptions
+    from g3n_cli.chat.presence import present
     from g3n_cli.ui.progress import show_waiting
     from g3n_cli.ui.terminal import Terminal
 
     terminal = Terminal.of_process()
+    check_stdin(file, terminal)
     sources = [open_source(name, terminal) for name in file]
     spec = resolve(model)
     projector = find_encoders(spec, mmproj, settings.n_threads, ["audio"], keeps_rows=False)
@@ -114,7 +118,20 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
     with ExitStack() as stack:
         with show_waiting(terminal, f"loading {spec.name} ..."):
             session = stack.enter_context(opening)
+        stack.enter_context(present(session, "transcribe"))
         write_all(session, sources, options, terminal, translate, output, has_times=timestamps)
+
+
+def check_stdin(names: list[str], terminal: Terminal) -> None:
+    """Refuse to wait for a person, or to read standard input twice.
+
+    Raises:
+        UsageError: that would be so.
+    """
+    if names.count(STDIN) > 1:
+        raise UsageError("- can be given once only")
+    if STDIN in names and terminal.stdin.isatty():
+        raise UsageError("- wants something piped in")
 
 
 def open_source(name: str, terminal: Terminal) -> Source:
@@ -124,9 +141,12 @@ def open_source(name: str, terminal: Terminal) -> Source:
         InputError: it cannot be read, or has no sound.
     """
     from g3n_cli.media.audio import check_sound
+    from g3n_cli.media.detect import detect
     from g3n_cli.media.source import Source
 
     source = Source.of_bytes(terminal.read_bytes()) if name == STDIN else Source.of_path(Path(name))
+    if detect(source) in ("text", "pdf"):
+        raise InputError(f"{source.name} is a document, it has no sound")
     check_sound(source)
     return source
 
@@ -141,20 +161,29 @@ def write_all(  # noqa: PLR0913  what, of which files, how, and where to
     *,
     has_times: bool,
 ) -> None:
-    """Write all segments of all files to stdout, as they are done."""
+    """Write all segments of all files to stdout, as they are done; of several with their names."""
     from g3n_cli.chat.transcribe import make_instruction, transcribe
+    from g3n_cli.media.parts import format_time
     from g3n_cli.ui.progress import ClipProgress
-    from g3n_cli.ui.subtitles import format_header, format_segment
+    from g3n_cli.ui.subtitles import format_header, format_segment, format_title
 
     instruction = make_instruction(language)
     terminal.write(format_header(output))
-    for source in sources:
+    for i, source in enumerate(sources):
+        if len(sources) > 1:
+            terminal.write(format_title(source.name, output, is_first=i == 0))
         with ClipProgress(terminal, source.name, _find_length_s(source, options)) as progress:
             segments = transcribe(session, source, options, instruction, progress)
             for number, segment in enumerate(segments, 1):
                 progress.clear()
                 shown = format_segment(segment, output, number, source.name, has_times=has_times)
                 terminal.write(shown)
+                if not segment.is_complete:
+                    span = f"{format_time(segment.start_s)} - {format_time(segment.end_s)}"
+                    terminal.note(
+                        f"warning: {source.name} {span} is cut off: the context is full,"
+                        " --ctx makes it larger"
+                    )
 
 
 def _find_length_s(source: Source, options: MediaOptions) -> float | None:

@@ -21,11 +21,6 @@ _GAMMA = ".layer_scale.gamma"
 _AUDIO_EPSILON = "clip.audio.attention.layer_norm_epsilon"
 
 
-def is_faulty(gguf: GgufFile) -> bool:
-    """Whether libmtmd would abort on the file."""
-    return any(_is_flat_gamma(info) for info in gguf.tensors.values())
-
-
 def write_repaired(
     gguf: GgufFile, out: Path, on_progress: Callable[[int, int], None] | None = None
 ) -> None:

@@ -34,12 +34,6 @@ class PleCounters:
     hits: int = 0
     misses: int = 0
 
-    @property
-    def hit_rate(self) -> float | None:
-        """Share of rows found in RAM; None before the first."""
-        total = self.hits + self.misses
-        return self.hits / total if total else None
-
 
 class PleTable:
     """The table of one file.

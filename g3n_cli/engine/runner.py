@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ from g3n_cli.engine.validate import N_TEXT_TOKENS, check_tokenizer
 from g3n_cli.engine.weights import Weights
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import InputError, ModelError
-from g3n_cli.ggml.backend import CpuBackend
+from g3n_cli.ggml.backend import Aborted, CpuBackend
 from g3n_cli.ggml.device_backend import Scheduler
 from g3n_cli.ggml.handles import MemoryRange, trim_heap
 from g3n_cli.kernels.library import load_kernels
@@ -80,9 +79,14 @@ class Gemma3nEngine:
         self._keys: list[Key] = []
         self._widths: list[Widths] = []  # that each position was computed with
         self._n_kept = 0  # first positions that count whatever size computed them
-        with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        with ExitStack() as stack, closing(Worker(lambda: None)) as reader:
             # The vocabulary takes as long as the weights; C code does both, so they overlap.
-            vocabulary = pool.submit(_load_vocabulary, gguf)
+            vocabulary = reader.start(functools.partial(_load_vocabulary, gguf))
+            backend = CpuBackend(settings.n_threads)
+            stack.callback(backend.close)
+            worker = Worker(backend.abort.set)
+            stack.callback(worker.close)
+            self._backend, self._worker = backend, worker
             offload = open_offload(gguf, hparams, settings)
             if offload:
                 stack.callback(offload.close)
@@ -100,13 +104,11 @@ class Gemma3nEngine:
             resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)
             self._size = resolver.resolve(settings.size)
             self._prefill_size = resolver.resolve(settings.prefill_size or settings.size)
-            self._weights.resize(self._used_widths())
+            self._load_weights()
             cache = KvCache(hparams, settings.n_ctx, settings.n_batch, settings.kv, offload)
             stack.callback(cache.close)
             ple = PleTable(gguf.path, gguf.tensors[PLE_TENSOR], settings.ple)
             stack.callback(ple.close)
-            backend = CpuBackend(settings.n_threads)
-            stack.callback(backend.close)
             is_skipping = settings.prefill == "skip"
             model = Gemma3n(hparams, weights, cache, ple.type, is_skipping, settings.act)
             executor = (
@@ -116,8 +118,6 @@ class Gemma3nEngine:
             )
             plans = Plans(executor, lambda shape: model.build(shape, taps))
             stack.callback(plans.close)
-            worker = Worker(backend.abort.set)
-            stack.callback(worker.close)
             tokenizer = vocabulary.result()
             stack.callback(tokenizer.close)
             if tokenizer.n_vocab != hparams.n_vocab:
@@ -127,9 +127,8 @@ class Gemma3nEngine:
                 )
             self._owned = stack.pop_all()
         trim_heap()  # reading the vocabulary leaves 10 MB behind
-        self._cache, self._ple, self._backend = cache, ple, backend
-        self._plans, self._worker, self._tokenizer = plans, worker, tokenizer
-        self._resolver = resolver
+        self._cache, self._ple, self._plans = cache, ple, plans
+        self._tokenizer, self._resolver = tokenizer, resolver
         self._info = ModelInfo(
             name=name,
             path=gguf.path,
@@ -221,7 +220,7 @@ class Gemma3nEngine:
     def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
         """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
         check_length(prompt, self.n_ctx)
-        self._weights.resize(self._used_widths())  # nothing to do, unless a resize was interrupted
+        self._load_weights()  # nothing to do, unless a change of size was interrupted
         self.trim(min(self.count_computed(prompt), len(prompt) - 1))
         self._cache.save_snapshot()
         start, total = self.n_past, len(prompt) - self.n_past
@@ -300,12 +299,24 @@ class Gemma3nEngine:
         is_one = before[0].widths == before[1].widths
         self._size, self._prefill_size = size, size if is_one else before[1]
         try:
-            self._weights.resize(self._used_widths(), on_progress)
+            self._load_weights(on_progress)
         except BaseException:
             self._size, self._prefill_size = before  # whose weights the next prefill completes
             raise
         self.trim(0 if recompute else self._count_with_kv(size.widths))
         self._n_kept = self.n_past
+
+    def _load_weights(self, on_progress: Progress | None = None) -> None:
+        """Have in memory what the sizes use; an interrupt ends that after the parts under way."""
+
+        def go_on(done: int, total: int) -> None:
+            if self._backend.abort.is_set():
+                raise Aborted
+            if on_progress:
+                on_progress(done, total)
+
+        self._backend.abort.clear()
+        self._worker.run(lambda: self._weights.resize(self._used_widths(), go_on))
 
     def _used_widths(self) -> Widths:
         """What must be in memory for both sizes."""

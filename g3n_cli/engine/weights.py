@@ -212,6 +212,9 @@ class Weights:
     def resize(self, widths: Widths, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Have in memory what the nested model of these widths uses, and nothing else.
 
+        For a worker's thread: an interrupt inside ``submit`` would leave the executor locked. What
+        ``on_progress`` raises ends the loading, after the parts under way.
+
         Args:
             widths: Of each layer's FFN, 0 for a layer that is left out.
             on_progress: Called with bytes read and bytes to read.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from g3n_cli.errors import Terminated
 
@@ -35,9 +36,10 @@ class Worker:
 
     def __init__(self, on_abort: Callable[[], None]) -> None:
         self._on_abort = on_abort
-        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
         self._is_closed = False
-        self._thread = threading.Thread(target=_serve, args=(self._tasks,), name="compute")
+        self._serving = Task(partial(_serve, self._tasks))
+        self._thread = threading.Thread(target=self._serving.compute, name="compute")
         self._thread.daemon = True  # one that nobody closed must not keep the program from ending
         self._thread.start()
 
@@ -52,22 +54,41 @@ class Worker:
             KeyboardInterrupt, Terminated: a signal arrived during the wait.
             RuntimeError: the worker is closed.
         """
-        if self._is_closed:
-            raise RuntimeError("the worker is closed")
-        task = _Task(fn)
         try:
-            self._tasks.put(task)
-            task.wait()
+            return self.start(fn).result()
         except (KeyboardInterrupt, Terminated):
             self._abort_and_wait()
             raise
-        result: T = task.take()
-        return result
+
+    def start(self, fn: Callable[[], T]) -> Task[T]:
+        """Have ``fn`` run while the caller goes on; nothing aborts it.
+
+        Raises:
+            RuntimeError: the worker is closed.
+        """
+        if self._is_closed:
+            raise RuntimeError("the worker is closed")
+        task = Task(fn)
+        self._tasks.put(task)
+        return task
 
     def close(self) -> None:
-        """Wait for the thread to end. Closing twice is harmless."""
+        """Wait for the thread to end. Closing twice is harmless.
+
+        Raises:
+            KeyboardInterrupt, Terminated: a signal arrived; the thread has ended even so.
+        """
         self._is_closed = True
         self._tasks.put(None)
+        signalled = None
+        # Not join, which takes a thread for ended once it was interrupted (Python 3.11).
+        while not self._serving.is_ended:
+            try:
+                self._serving.wait()
+            except (KeyboardInterrupt, Terminated) as error:
+                signalled = error
+        if signalled:
+            raise signalled
         self._thread.join()
 
     def _abort_and_wait(self) -> None:
@@ -76,23 +97,29 @@ class Worker:
             with suppress(KeyboardInterrupt, Terminated):
                 self._on_abort()
                 # Served in order, so its end tells that whatever was put before it has ended.
-                marker = _Task(int)
+                marker = Task(int)
                 self._tasks.put(marker)
                 marker.wait()
                 is_idle = True
 
 
-class _Task:
-    """A function, and in the end what came of it."""
+class Task(Generic[T]):
+    """A function that a worker runs, and in the end what came of it."""
 
-    def __init__(self, fn: Callable[[], Any]) -> None:
-        self._fn: Callable[[], Any] | None = fn
+    def __init__(self, fn: Callable[[], T]) -> None:
+        self._fn: Callable[[], T] | None = fn
         self._result: Any = None
         self._error: BaseException | None = None
         self._running = threading.Lock()
         self._running.acquire()
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether the function has ended."""
+        return self._fn is None
+
     def compute(self) -> None:
+        """Run the function."""
         assert self._fn is not None
         try:
             self._result = self._fn()
@@ -102,20 +129,24 @@ class _Task:
         self._running.release()
 
     def wait(self) -> None:
+        """Wait for the end, once."""
         while not self._running.acquire(timeout=POLL_S):
             pass
 
-    def take(self) -> Any:  # noqa: ANN401  of any function
+    def result(self) -> T:
+        """Wait for the end, once, and return what the function returns or raise what it raises."""
+        self.wait()
         error, self._error = self._error, None
         if error is None:
-            return self._result
+            result: T = self._result
+            return result
         try:
             raise error
         finally:
             del error  # its traceback holds this frame
 
 
-def _serve(tasks: SimpleQueue[_Task | None]) -> None:
+def _serve(tasks: SimpleQueue[Task[Any] | None]) -> None:
     while (task := tasks.get()) is not None:
         task.compute()
         del task  # or it would live, with its result, until the next one comes

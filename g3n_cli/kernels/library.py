@@ -28,7 +28,7 @@ _MOST_HEADS, _MOST_WIDTH = 32, 256
 _NODES = (
     *("quantize", "product", "dense", "cutoff", "gated", "geglu"),
     *("attention", "predict", "correct", "residual", "get_rows"),
-    *("convolve", "norm", "depthwise"),
+    *("convolve", "spread", "convolve_spread", "norm", "depthwise"),
 )
 _BITS = {"avx2": 1, "avxvnni": 2, "avx512vnni": 4, "neon": 8}
 
@@ -53,8 +53,11 @@ class Kernels:
         geglu: Address of the node gate, up ``float32 [n_ff, n]`` to the same; see ``ffn.c``.
         gated: Address of the node activations, up, gate to activations; see ``ffn.c``;
             parameters as of ``quantize``, and whether up is as in the file.
-        convolve: Address of the node picture, weights to another picture; see ``dense.c``;
+        convolve: Address of the node picture, weights to another picture; see ``convolve.c``;
             parameters side and stride.
+        spread: Address of the node picture to what ``convolve_spread`` takes; parameter side.
+        convolve_spread: Address of the node of a convolution of 3 x 3 with stride 1: what
+            ``spread`` makes, weights to another picture; see ``convolve.c``; parameter side.
         norm: Address of the node ``float32 [n_channels, n]`` to the same; see ``pictures.c``;
             parameters eps and whether GELU follows.
         depthwise: Address of the node picture, weights to another picture; see ``pictures.c``;
@@ -75,6 +78,8 @@ class Kernels:
     attention: int
     gated: int
     convolve: int
+    spread: int
+    convolve_spread: int
     norm: int
     depthwise: int
 

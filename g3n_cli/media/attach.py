@@ -23,6 +23,8 @@ MOST_FILES = 100
 """Of a folder or a pattern."""
 
 _PATTERN = re.compile(r"[*?\[]")
+_ADDRESS = re.compile(r"https?://")
+_HOW_TO_FETCH = "fetch it first, or pipe it in: curl -L ADDRESS | g3n chat -f - ..."
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules"}
 
 
@@ -39,6 +41,8 @@ def find_files(name: str, most: int = MOST_FILES) -> list[Path]:
         if os.path.isdir(path):
             found = list(islice(_walk(path), most + 1))
             empty = f"{name} has no files that could be read"
+        elif _ADDRESS.match(name):
+            raise InputError(f"{name} is an address, and nothing is fetched", _HOW_TO_FETCH)
         elif not os.path.lexists(path) and _PATTERN.search(name):
             found = [p for p in map(Path, sorted(glob.glob(str(path)))) if p.is_file()]
             empty = f"no file matches {name}"
@@ -76,7 +80,8 @@ def read_all(name: str, options: MediaOptions) -> list[Attachment]:
         raise InputError(f"{name} has no files that could be read")
     if n_skipped:
         last = attachments[-1]
-        what = f"{last.description}; {n_skipped} binary or empty files of {name} left out"
+        files = "file" if n_skipped == 1 else "files"
+        what = f"{last.description}; {n_skipped} binary or empty {files} of {name} left out"
         attachments[-1] = replace(last, description=what)
     return attachments
 

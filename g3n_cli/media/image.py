@@ -52,7 +52,7 @@ def read_image(source: Source, options: MediaOptions) -> Attachment:
             pixels = squash(flatten(upright), options.image_size)
             parts.append(MediumPart("image", pixels, source.name))
     what = f"picture, {width:,} x {height:,}"
-    if n_wanted > 1:
+    if n_frames > 1:
         what += f", {n_wanted} of {n_frames} frames"
     return Attachment(source.name, what, tuple(parts))
 
@@ -124,7 +124,7 @@ def _open(source: Source) -> Iterator[Any]:
                 yield image
     except UnidentifiedImageError:
         hint = None
-        if source.head()[4:8] == b"ftyp":
+        if source.head()[4:8] == b"ftyp" and "HEIF" not in _list_formats():
             hint = "for HEIC: pip install pillow-heif"
         raise InputError(f"{source.name} is no picture that can be read", hint) from None
     except Image.DecompressionBombError:

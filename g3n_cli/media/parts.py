@@ -98,6 +98,20 @@ def format_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def parse_time(text: str) -> float:
+    """Seconds of ``65``, ``1:05`` or ``1:02:03.5``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    *larger, seconds = text.split(":")
+    whole = [int(part) for part in larger]
+    rest = float(seconds)
+    if len(whole) > 2 or (whole and not 0 <= rest < 60) or any(part < 0 for part in whole):
+        raise ValueError(f"{text!r} is no time")
+    return sum(part * 60.0**i for i, part in enumerate(reversed(whole), 1)) + rest
+
+
 def format_duration(seconds: float) -> str:
     """``4.2 s``, or as ``format_time`` from a minute on."""
     return f"{seconds:.1f} s" if seconds < 60 else format_time(seconds)

@@ -88,7 +88,7 @@ def read_video(source: Source, options: MediaOptions) -> Attachment:
     Raises:
         InputError: it is broken, or has no frames in the wanted time.
     """
-    chosen = _choose(source, options)
+    chosen, length_s = _choose(source, options)
     timed: list[tuple[float, int, list[Part]]] = []
     for at_s, pixels in _take(source, [frame.at_s for frame in chosen], options):
         mark = format_time(at_s)
@@ -103,8 +103,7 @@ def read_video(source: Source, options: MediaOptions) -> Attachment:
                     parts: list[Part] = [TextPart(f"[{clip.span}]"), clip.to_part(source.name)]
                     timed.append((clip.start_s, 1, parts))
     timed.sort(key=lambda entry: entry[:2])
-    length_s = max(at_s for at_s, _, _ in timed) - options.start_s
-    what = f"video, {n_frames} frames in {format_duration(length_s)}"
+    what = f"video, {n_frames} frame{'s' if n_frames != 1 else ''} of {format_duration(length_s)}"
     what += ", with sound" if n_clips else ", without sound"
     return Attachment(source.name, what, tuple(part for _, _, parts in timed for part in parts))
 
@@ -131,7 +130,8 @@ def choose_frames(frames: Sequence[Frame], most: int) -> list[Frame]:
     return [frames[i] for i in chosen]
 
 
-def _choose(source: Source, options: MediaOptions) -> list[Frame]:
+def _choose(source: Source, options: MediaOptions) -> tuple[list[Frame], float]:
+    """Frames to take, and seconds of the span that they are from."""
     with open_container(source) as container:
         stream = find_video(container)
         assert stream is not None
@@ -148,9 +148,10 @@ def _choose(source: Source, options: MediaOptions) -> list[Frame]:
         frames = list(_list_candidates(source, container, stream, step_s, options))
     if not frames:
         raise InputError(f"{source.name} has no frames" + _describe_span(options))
+    length_s = max(length_s, frames[-1].at_s - options.start_s)  # not every file tells its own
     if options.frames is not None and len(frames) > most:
-        return [frames[len(frames) * i // most] for i in range(most)]
-    return choose_frames(frames, most)
+        return [frames[len(frames) * i // most] for i in range(most)], length_s
+    return choose_frames(frames, most), length_s
 
 
 def _describe_span(options: MediaOptions) -> str:

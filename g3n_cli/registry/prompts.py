@@ -34,8 +34,13 @@ KINDS: dict[str, type] = {
     "stop": list,
     "prefix": str,
     "extract": bool,
+    "schema": str,
+    "choice": list,
 }
-"""Flags of ``g3n chat`` that a template may set, with their types."""
+"""Flags of ``g3n chat`` that a template may set, with their types.
+
+A schema is never the name of a file: what a stranger wrote does not choose what is read.
+"""
 
 _WHAT = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _VARIABLE = re.compile(r"\$(?:(\$)|(?:\{(\w+)\}|([a-zA-Z_]\w*)))", re.ASCII)

@@ -35,11 +35,13 @@ class PackagedFile:
         package: Import name of the package it lies in; never imported.
         file: Its path there.
         pip: Command that installs the wheel.
+        sha256: Of its content, if known.
     """
 
     package: str
     file: str
     pip: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class _Reader(TableReader):
         if given == ["repo"]:
             return self.read_hub_file(self.matching("repo", _REPO, "OWNER/REPOSITORY"))
         package = self.matching("package", _PACKAGE, "the name of a package")
-        return PackagedFile(package, self.need("file"), self.need("pip"))
+        return PackagedFile(package, self.need("file"), self.need("pip"), self.read_sha256())
 
     def read_hub_file(self, repo: str) -> HubFile:
         return HubFile(
@@ -239,10 +241,13 @@ class _Reader(TableReader):
             if "revision" in self.table
             else HubFile.revision,
             n_bytes=self.number("bytes"),
-            sha256=self.matching("sha256", _SHA256, "64 digits in lower case")
-            if "sha256" in self.table
-            else None,
+            sha256=self.read_sha256(),
         )
+
+    def read_sha256(self) -> str | None:
+        if "sha256" not in self.table:
+            return None
+        return self.matching("sha256", _SHA256, "64 digits in lower case")
 
     def read_projector(self, source: PackagedFile | HubFile | LocalFile) -> HubFile | None:
         """A table with file, and repo where that is not the model's own."""

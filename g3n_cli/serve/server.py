@@ -15,13 +15,13 @@ from typing import NoReturn
 import uvicorn
 from starlette.types import ASGIApp
 
+from g3n_cli.chat.presence import Presence, describe_process
 from g3n_cli.errors import G3nError, UsageError
 from g3n_cli.offline import check_online
 from g3n_cli.serve.app import make_app
 from g3n_cli.serve.compute import compute_all
 from g3n_cli.serve.gate import Access
 from g3n_cli.serve.model import ServedModel
-from g3n_cli.serve.presence import Presence, describe_process
 from g3n_cli.serve.queue import JobQueue
 
 MOST_CONNECTIONS = 512
@@ -121,7 +121,7 @@ def serve(
         G3nError: HTTP is not served any more.
     """
     served, address = model.describe(), show_address(listener)
-    presence = Presence(folder, describe_process(address, served.name, served.size))
+    presence = Presence(folder, describe_process("serve", served.name, served.size, address))
     queue = JobQueue(most_waiting, presence.note)
     with run_front(make_app(served, queue, access, log), listener) as thread:
 
@@ -134,4 +134,4 @@ def serve(
             compute_all(queue, model, log, check)
         finally:
             queue.close()
-            presence.end()
+            presence.close()

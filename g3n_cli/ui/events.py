@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias
 
 from g3n_cli.chat.conversation import Conversation, Reply
@@ -30,15 +30,9 @@ class Events:
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Tell of what makes the body fail, and let it pass."""
-        try:
-            yield
-        except G3nError as error:
-            code = int(error.exit_code)
-            self._tell("error", message=error.message, hint=error.hint, exit_code=code)
-            raise
+    def fail(self, error: G3nError, code: int) -> None:
+        """The program ends with a failure, and this exit code."""
+        self._tell("error", message=error.message, hint=error.hint, exit_code=int(code))
 
     def begin(self, stage: str) -> None:
         """A stage begins: "load" or "prefill"."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from g3n_cli.chat.conversation import Conversation
 from g3n_cli.media.options import MediaOptions
 from g3n_cli.media.parts import Attachment
+from g3n_cli.ui.progress import show_waiting
 from g3n_cli.ui.terminal import Terminal
 
 if TYPE_CHECKING:  # it brings Pillow
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # it brings Pillow
 
 _WORD = re.compile(r"""'[^']*'|"[^"]*"|(?:\\.|[^\s\\])+""")
 _ESCAPE = re.compile(r"\\(.)")
+_BEFORE, _AFTER = "([<", ".,;:!?)]>"
+"""Punctuation that a sentence puts around a path."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class NamedPath:
 
     Attributes:
         name: The path, unquoted.
-        is_all_of_it: The message is nothing else.
+        is_all_of_it: The message is nothing but paths.
     """
 
     name: str
@@ -45,9 +48,19 @@ def find_paths(text: str) -> list[NamedPath]:
     whole = unquote(text.strip())
     if "\n" not in whole and _is_path(whole) and os.path.exists(whole):
         return [NamedPath(whole, is_all_of_it=True)]
-    names = [unquote(word) for word in _WORD.findall(text)]
-    found = dict.fromkeys(name for name in names if _is_path(name) and os.path.isfile(name))
-    return [NamedPath(name, is_all_of_it=False) for name in found]
+    names = [_find_path(word) for word in _WORD.findall(text)]
+    is_all_of_it = None not in names
+    return [
+        NamedPath(name, is_all_of_it)
+        for name in dict.fromkeys(name for name in names if name is not None)
+        if is_all_of_it or os.path.isfile(name)
+    ]
+
+
+def _find_path(word: str) -> str | None:
+    """The path that a word of a message is, in a sentence perhaps with punctuation around it."""
+    names = (unquote(word), unquote(word.lstrip(_BEFORE).rstrip(_AFTER)))
+    return next((name for name in names if _is_path(name) and os.path.exists(name)), None)
 
 
 def unquote(text: str) -> str:
@@ -106,15 +119,21 @@ class Files:
         self._described = {name: self._read(name)}
         return "; ".join(self._format(attachment) for attachment in self._described[name])
 
-    def add(self, name: str) -> None:
-        """Let a file, a folder or a pattern go with the next message, and say so.
+    def add(self, *names: str) -> None:
+        """Let files, folders or patterns go with the next message, and say so.
 
         Raises:
-            InputError: it cannot be used; nothing is added.
+            InputError: one of them cannot be used; nothing is added.
         """
-        attachments = self._described.pop(name, None)
-        is_told = attachments is not None
-        self._add(self._read(name) if attachments is None else attachments, is_told=is_told)
+        described, self._described = self._described, {}
+        found = [
+            (attachment, name in described)
+            for name in names
+            for attachment in described.get(name) or self._read(name)
+        ]
+        for attachment, is_told in found:
+            self._show_with_picture(attachment, is_told=is_told)
+        self.waiting += [attachment for attachment, _ in found]
 
     def add_bytes(self, content: bytes, name: str) -> None:
         """Let bytes go with the next message, and say so.
@@ -125,7 +144,9 @@ class Files:
         from g3n_cli.media.attach import read_attachment
         from g3n_cli.media.source import Source
 
-        self._add([read_attachment(Source.of_bytes(content, name), self._options)])
+        attachment = read_attachment(Source.of_bytes(content, name), self._options)
+        self._show_with_picture(attachment, is_told=False)
+        self.waiting.append(attachment)
 
     def has(self, name: str) -> bool:
         """Whether a file waits already."""
@@ -147,12 +168,8 @@ class Files:
     def _read(self, name: str) -> list[Attachment]:
         from g3n_cli.media.attach import read_all
 
-        return read_all(name, self._options)
-
-    def _add(self, attachments: list[Attachment], *, is_told: bool = False) -> None:
-        for attachment in attachments:
-            self._show_with_picture(attachment, is_told=is_told)
-        self.waiting += attachments
+        with show_waiting(self._terminal, f"reading {name} ..."):
+            return read_all(name, self._options)
 
     def _show_with_picture(self, attachment: Attachment, *, is_told: bool) -> None:
         if not is_told:

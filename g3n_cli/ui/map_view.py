@@ -9,6 +9,7 @@ from typing import Literal
 
 from g3n_cli.chat.mapping import Answered, Failed, Mapper, Result
 from g3n_cli.media.parts import format_time
+from g3n_cli.ui.constrained import join_document
 from g3n_cli.ui.progress import TransientLine
 from g3n_cli.ui.terminal import Terminal
 from g3n_cli.ui.text import escape_json, make_visible
@@ -24,12 +25,15 @@ def format_result(result: Result, key: str, output: ResultFormat) -> str:
     Args:
         result: An answer or an error.
         key: Of its input and of all that answers depend on.
-        output: ``jsonl`` tells all; ``text`` is the answer with its lines joined, nothing for an
-            error; ``tsv`` is index, stop reason and answer, or index, ``error`` and what is wrong.
+        output: ``jsonl`` tells all; ``text`` is the answer with its lines joined (where it has to
+            be a JSON document, without a change to its strings), nothing for an error; ``tsv`` is
+            index, stop reason and answer, or index, ``error`` and what is wrong.
     """
     text = result.text if isinstance(result, Answered) else ""
+    is_document = isinstance(result, Answered) and "value" in result.figures
     if output == "text":
-        return make_visible(" ".join(text.split())) + "\n"
+        line = join_document(text) if is_document else " ".join(text.split())
+        return make_visible(line) + "\n"
     if output == "tsv":
         told = (result.stats.stop_reason, text) if isinstance(result, Answered) else _tell(result)
         cells = (str(result.asked.index), *told)
@@ -42,6 +46,7 @@ def format_result(result: Result, key: str, output: ResultFormat) -> str:
             "prompt_tokens": result.stats.prompt_tokens,
             "output_tokens": result.stats.output_tokens,
             "seed": result.seed,
+            **result.figures,
         }
     else:
         record["error"] = result.error

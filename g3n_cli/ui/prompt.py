@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 from prompt_toolkit import PromptSession, prompt
+from prompt_toolkit.completion import Completer
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.styles import Style
 
 from g3n_cli.errors import Terminated
-from g3n_cli.ui.completion import ChatCompleter
 from g3n_cli.ui.history import ChatHistory
 from g3n_cli.ui.text import make_visible
 
@@ -28,16 +28,14 @@ class InputLine:
     """Reads messages of any number of lines.
 
     Args:
-        commands: Help of each command, for completion.
-        choices: What may follow a command.
+        completer: What Tab offers.
         status: Text under the line, asked for whenever it is drawn.
         history: Earlier messages.
     """
 
     def __init__(
         self,
-        commands: Mapping[str, str],
-        choices: Mapping[str, Iterable[str]],
+        completer: Completer,
         status: Callable[[], str],
         history: ChatHistory,
     ) -> None:
@@ -46,7 +44,7 @@ class InputLine:
             prompt_continuation="  ",
             multiline=True,
             key_bindings=_bind_keys(),
-            completer=ChatCompleter(commands, choices),
+            completer=completer,
             complete_while_typing=True,
             history=history,
             enable_open_in_editor=True,

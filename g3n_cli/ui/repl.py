@@ -9,6 +9,7 @@ from g3n_cli import __version__
 from g3n_cli.chat.conversation import Conversation, Question, Reply
 from g3n_cli.errors import G3nError, InputError
 from g3n_cli.ui.answer import make_view, show_reply, show_waiting_for
+from g3n_cli.ui.completion import ChatCompleter
 from g3n_cli.ui.figures import format_stats
 from g3n_cli.ui.files import Files, find_paths
 from g3n_cli.ui.history import ChatHistory, find_history_path
@@ -60,12 +61,12 @@ class Repl:
         self._slash = SlashCommands(conversation, terminal, self._files)
         self._history = ChatHistory(find_history_path())
         commands = self._slash.commands
-        self._input = InputLine(
+        completer = ChatCompleter(
             {name: command.description for name, command in commands.items()},
             {name: command.choices for name, command in commands.items()},
-            self._status,
-            self._history,
+            [name for name, command in commands.items() if command.takes_path],
         )
+        self._input = InputLine(completer, self._status, self._history)
         self._n_used: int | None = 0
         self._draft = escape_message(conversation.recorder.draft.text)
         self._files.waiting += conversation.recorder.draft.attachments
@@ -128,20 +129,24 @@ class Repl:
         if isinstance(outcome, Draft):
             self._draft = escape_message(outcome.text)
             self._files.waiting = list(outcome.attachments)
+            for attachment in outcome.attachments:
+                self._files.show(attachment)
         self._n_used = self._conversation.count_used()
         return True
 
     def _send(self, text: str) -> None:
-        """Send a message, with the files that wait and those that it names, if so wished."""
-        for path in find_paths(text):
-            if path.is_all_of_it:
-                self._files.add(path.name)
-                self._draft = ""
-                return
-            if not self._files.has(path.name) and self._input.confirm(
-                f"Send {self._files.describe(path.name)} along?"
-            ):
-                self._files.add(path.name)
+        """Send a message, with the files that wait and those that it names, if so wished.
+
+        Paths alone are no message: what they name waits for the next one.
+        """
+        named = find_paths(text)
+        if named and named[0].is_all_of_it:
+            self._files.add(*(path.name for path in named))
+            self._draft = ""
+            return
+        for path in named:
+            if not self._files.has(path.name):
+                self._offer(path.name)
         question = Question(text, tuple(self._files.waiting))
         try:
             self._show(lambda bar, bars: self._conversation.reply(question, bar, bars))
@@ -153,6 +158,21 @@ class Repl:
             turns = self._conversation.turns
             if turns and turns[-1].question == question:
                 self._files.clear()
+
+    def _offer(self, name: str) -> None:
+        """Let a file that a message names go along, if so wished.
+
+        Raises:
+            InputError: it cannot be used, and the message shall not be sent without it.
+        """
+        try:
+            described = self._files.describe(name)
+        except InputError as error:
+            if not self._input.confirm(f"{error.message}. Send the message without it?"):
+                raise
+            return
+        if self._input.confirm(f"Send {described} along?"):
+            self._files.add(name)
 
     def _show(self, start: Callable[[ProgressBar, EncodingBars], Reply]) -> None:
         """Show an answer and what there is to say about it."""

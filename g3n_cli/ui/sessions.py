@@ -94,6 +94,8 @@ def _to_markdown(saved: SavedSession) -> str:
     for turn, files in zip(saved.turns, saved.files, strict=True):
         you = f"**You**{_name_files(files)}"
         parts += [f"{you}\n\n{turn.user}", f"**{saved.info.model}**\n\n{turn.text}"]
+    if saved.draft:
+        parts.append(f"**You**{_name_files(saved.draft_files)}\n\n{saved.draft}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,6 +106,9 @@ def _to_html(saved: SavedSession) -> str:
         said = html.escape(turn.user + _name_files(files))
         parts.append(f'<p class="user">{said}</p>')
         parts.append(f"<div>{markdown.render(turn.text)}</div>")
+    if saved.draft:
+        said = html.escape(saved.draft + _name_files(saved.draft_files))
+        parts.append(f'<p class="user">{said}</p>')
     title, about = html.escape(_title(saved)), html.escape(_about(saved))
     return _PAGE.format(title=title, about=about, body="\n".join(parts))
 

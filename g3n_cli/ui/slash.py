@@ -63,7 +63,10 @@ class SlashCommands:
         self.commands = {
             "help": Command("", "show this help", self._help),
             "file": Command(
-                "[PATH]", "send a file, folder or pattern along; - takes all back", self._file
+                "[PATH]",
+                "send a file, folder or pattern along; - takes all back",
+                self._file,
+                takes_path=True,
             ),
             "paste": Command("", "send what is on the clipboard along", self._paste),
             "regen": Command("", "answer the last message again", lambda _: Regenerate()),

@@ -39,9 +39,11 @@ class Command:
         description: One line.
         run: Takes what follows the name.
         choices: What may follow, for completion.
+        takes_path: A path may follow.
     """
 
     arguments: str
     description: str
     run: Callable[[str], Outcome]
     choices: tuple[str, ...] = ()
+    takes_path: bool = False

@@ -17,6 +17,14 @@ def format_header(kind: SubtitleFormat) -> str:
     return "WEBVTT\n\n" if kind == "vtt" else ""
 
 
+def format_title(name: str, kind: SubtitleFormat, *, is_first: bool) -> str:
+    """What stands between the texts of several files; ``json`` has the name in each object."""
+    if kind != "txt":
+        return ""
+    gap = "" if is_first else "\n"
+    return f"{gap}{make_visible(name)}:\n"
+
+
 def format_segment(
     segment: Segment, kind: SubtitleFormat, number: int, name: str, *, has_times: bool
 ) -> str:

@@ -95,6 +95,12 @@ def test_what_is_no_list_of_numbers_is_refused_with_its_flag(text):
         parse_numbers(text, "-p")
 
 
+def test_a_range_that_runs_backwards_is_told_which_way_it_goes():
+    with pytest.raises(UsageError, match="runs backwards") as refused:
+        parse_numbers("9-2", "-p")
+    assert refused.value.hint == "for example 2-9"
+
+
 def test_words_stand_between_commas():
     assert parse_words("f16, q8_0", "--kv") == ["f16", "q8_0"]
 

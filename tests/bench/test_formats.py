@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,17 @@ def test_sql_makes_a_table_and_can_be_run_again():
         base.executescript(format_report(REPORT, "sql"))
     rows = base.execute("SELECT kv, ttft_s, warnings FROM g3n_bench").fetchall()
     assert rows == [("f16", 0.5, "it's noisy: rest"), ("q8_0", None, "")] * 2
+    base.close()
+
+
+def test_sql_of_runs_with_other_settings_fits_one_table():
+    server = replace(make_result(), device="http://host/v1", settings={})
+    sound = make_result(mmproj="mmproj.gguf", image_size=768)
+    base = sqlite3.connect(":memory:")
+    for result in (server, make_result(kv="q8_0"), sound):
+        base.executescript(format_report(make_report(result), "sql"))
+    rows = base.execute("SELECT kv, mmproj FROM g3n_bench").fetchall()
+    assert rows == [(None, None), ("q8_0", None), ("f16", "mmproj.gguf")]
     base.close()
 
 

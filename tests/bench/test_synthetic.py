@@ -5,7 +5,7 @@ import pytest
 from gguf import GGUFReader
 
 from g3n_cli.bench.synthetic import SHAPES, list_tensors, make_model
-from g3n_cli.bench.vocabulary import make_vocabulary
+from g3n_cli.bench.vocabulary import TokenKind, make_vocabulary
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.gguf_writer import GgufWriter
 from g3n_cli.engine.hparams import HParams
@@ -163,8 +163,8 @@ def test_llama_cpp_computes_finite_logits_that_depend_on_the_prompt(tiny, quant)
     assert np.abs(rows[0] - rows[1]).max() > 0.01
 
 
-@pytest.mark.parametrize("n_vocab", [1024, 262_144])
-def test_vocabulary_has_gemmas_special_tokens(n_vocab):
+@pytest.mark.parametrize(("n_vocab", "start_of_image"), [(1024, 1022), (262_144, 255_999)])
+def test_vocabulary_has_gemmas_special_tokens(n_vocab, start_of_image):
     vocabulary = make_vocabulary(n_vocab)
     tokens = vocabulary.tokens
     assert len(set(tokens)) == len(vocabulary.scores) == len(vocabulary.kinds) == n_vocab
@@ -172,6 +172,9 @@ def test_vocabulary_has_gemmas_special_tokens(n_vocab):
     assert tokens[105:110] == ["<start_of_turn>", "<end_of_turn>", "\n", "\n\n", "\n\n\n"]
     assert tokens[238] == "<0x00>"
     assert tokens[493] == "<0xFF>"
+    media = slice(start_of_image, start_of_image + 2)
+    assert tokens[media] == ["<start_of_image>", "<start_of_audio>"]
+    assert vocabulary.kinds[media] == [TokenKind.CONTROL] * 2
 
 
 def test_llama_cpp_tokenizes_with_the_vocabulary(tiny):

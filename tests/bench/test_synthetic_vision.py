@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +6,7 @@ import pytest
 
 from g3n_cli.bench.synthetic_audio import AudioShape
 from g3n_cli.bench.synthetic_vision import (
-    Attention,
-    Edge,
-    Inverted,
+    ENCODERS,
     VisionShape,
     list_vision_tensors,
     make_vision_mmproj,
@@ -18,20 +17,7 @@ from g3n_cli.engine.gguf import GgufFile
 
 DATA = Path(__file__).parents[1] / "data" / "vision"
 AUDIO = AudioShape(n_layer=1, n_embd=32, n_ff=128, n_head=4, channels=(8, 4), n_text=32)
-TINY = VisionShape(  # the blocks of tests/data/vision/make_reference.py
-    n_stem=32,
-    stages=(
-        (Edge(32, 2), Edge(32, 1)),
-        (Inverted(32, 2, 3, 5), Inverted(32, 2, 5), Inverted(32, 2, 3)),
-        (
-            *(Inverted(64, 2, 5, 5), Inverted(64, 2, 5), Inverted(64, 1)),
-            *(Attention(3, 32, is_halved=True), Inverted(64, 2)),
-        ),
-        (Inverted(64, 2, 5, 5), Attention(2, 32, is_halved=False), Inverted(64, 2)),
-    ),
-    n_embd=64,
-    n_text=32,
-)
+TINY = replace(ENCODERS["tiny"][0], n_text=32)  # tests/data/vision/make_reference.py has it too
 
 
 def describe(path):

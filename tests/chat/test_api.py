@@ -56,6 +56,19 @@ def test_settings_size_system_stop_and_files(tmp_path):
         assert chat.stats.output_tokens == 1
 
 
+def test_one_file_needs_no_list(tmp_path):
+    path = tmp_path / "note.txt"
+    path.write_text("moon")
+    with Chat(options=GREEDY) as chat:
+        for files in ([path], path, str(path)):
+            chat.ask("what is it?", files)
+            assert [each.name for each in chat.turns[-1].attachments] == [str(path)]
+        chat.clear()
+        with pytest.raises(G3nError, match="no prompt"):
+            chat.ask("  ", path)
+        assert chat.turns == ()
+
+
 @pytest.mark.parametrize("arguments", [{"model": "no such"}, {"stop": [""]}, {"mmproj": "none"}])
 def test_faults_are_errors_with_one_line(arguments):
     with pytest.raises(G3nError) as found:

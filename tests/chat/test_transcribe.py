@@ -17,8 +17,8 @@ from tests.fakes import make_engine, make_terminal, show_ids
 from tests.media_files import encode_wav, make_tone
 
 
-def make_session(*answers):
-    engine = make_engine(*answers)
+def make_session(*answers, **options):
+    engine = make_engine(*answers, **options)
     engine.info = replace(engine.info, n_embd=8)
     projector = FakeProjector()
     store = MediaStore(engine.info, projector.open, keeps_open=True)
@@ -79,9 +79,26 @@ def test_all_files_are_written_in_order():
     sources = [make_sound(), make_sound(5, 2)]
     write_all(session, sources, MediaOptions(), terminal, None, "txt", has_times=True)
     lines = terminal.stdout.getvalue().splitlines()
-    assert [line.rpartition(" ")[2] for line in lines] == ["one", "two", "three"]
-    assert lines[2].startswith("[0:00 - 0:05]")
+    assert [lines[0], *lines[3:5]] == ["talk.wav:", "", "talk.wav:"]
+    said = [*lines[1:3], *lines[5:]]
+    assert [line.rpartition(" ")[2] for line in said] == ["one", "two", "three"]
+    assert said[2].startswith("[0:00 - 0:05]")
     assert terminal.stderr.getvalue() == ""
+
+
+def test_a_single_file_has_no_title():
+    session, _ = make_session("one")
+    terminal = make_terminal()
+    write_all(session, [make_sound(5, 2)], MediaOptions(), terminal, None, "txt", has_times=False)
+    assert terminal.stdout.getvalue() == "one\n"
+
+
+def test_a_piece_that_the_context_cuts_off_is_told():
+    session, _ = make_session("one two three four five six seven eight", n_ctx=262)
+    terminal = make_terminal()
+    write_all(session, [make_sound(5, 2)], MediaOptions(), terminal, None, "txt", has_times=False)
+    assert "one two three four five six seven eight".startswith(terminal.stdout.getvalue().strip())
+    assert terminal.stderr.getvalue().startswith("warning: talk.wav 0:00 - 0:05 is cut off")
 
 
 def test_what_is_done_stays_when_a_file_is_refused():

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pexpect
@@ -11,6 +12,7 @@ import pytest
 
 from g3n_cli.app import run
 from g3n_cli.bench.synthetic_audio import AudioShape, make_audio_mmproj
+from tests.media_files import encode_wav, make_tone
 from tests.model_files import SMALL8
 from tests.oracle import find_case
 from tests.program import COMMAND, ROOT, assert_fails, make_environment
@@ -74,6 +76,16 @@ def test_the_table_goes_to_stdout_and_warnings_to_stderr(g3n):
     assert "\x1b" not in done.stdout.decode()
     kinds = {line.partition(":")[0] for line in done.stderr.decode().splitlines()}
     assert kinds <= {"warning", "hint"}
+
+
+def test_a_run_whose_reader_has_gone_is_in_the_history(g3n):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with g3n.start(*TINY, *SHORT, stdout=writer, stderr=subprocess.DEVNULL) as process:
+        os.close(writer)
+        process.wait(PATIENCE_S)
+    (kept,) = (g3n.home / "data" / "g3n" / "bench").iterdir()
+    assert json.loads(kept.read_text())["cases"][0]["label"] == "pp8+tg3"
 
 
 def test_charts_stand_below_the_table_if_asked_for(g3n):
@@ -188,6 +200,20 @@ def test_a_synthetic_model_is_made_once(g3n):
     assert os.listdir(folder) == ["tiny-q8_0.gguf"]
 
 
+def test_a_synthetic_model_gets_encoders_that_a_chat_finds(g3n):
+    flags = ("--media", "none,image,audio", "--image-size", "256", "-t", "1", *SHORT, "-o", "json")
+    done = g3n.run("bench", "--synthetic", "tiny", *flags)
+    assert done.returncode == 0, done.stderr.decode()
+    text, image, audio = json.loads(done.stdout)["cases"]
+    assert (text["medium"], image["media_tokens"], audio["media_tokens"]) == (None, 257, 189)
+    assert image["settings"]["mmproj"] == audio["settings"]["mmproj"] == "mmproj-tiny-f16.gguf"
+    (g3n.home / "a.wav").write_bytes(encode_wav(make_tone(1)))
+    model = g3n.home / "cache" / "g3n" / "synthetic" / "tiny-q4_0.gguf"
+    done = g3n.chat("-m", model, "-n", "2", "--json", "-f", g3n.home / "a.wav", "What is said?")
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["encode_s"] > 0
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "part"),
     [
@@ -216,7 +242,8 @@ def test_a_synthetic_model_is_made_once(g3n):
         (("--synthetic", "e4b"), 2, "GB"),
         (("--file", "none.txt"), 4, "none.txt"),
         (("--media", "audio"), 4, "no audio encoder"),
-        (("--media", "audio", "--synthetic", "e4b", "--yes"), 4, "no audio encoder"),
+        (("--media", "audio", "--synthetic", "gemma3-4b", "--yes"), 4, "no audio encoder"),
+        (("--media", "image", "--synthetic", "e4b"), 2, "e4b-q4_0 with mmproj-e4b-f16 takes"),
         (("--media", "audio", "--mmproj", SMALL8, "--synthetic", "e4b", "--yes"), 3, "projector"),
         (("--media", "none.wav"), 4, "none.wav"),
         (("--media", "audio", "--mmproj", "none.gguf"), 4, "none.gguf"),

@@ -100,9 +100,15 @@ def test_a_shell_completes_models_sizes_devices(g3n, own):
     assert complete(g3n, "g3n chat -m gemma-3n-e4b --size e3.1") == ["e3.18b"]
     assert complete(g3n, "g3n chat -m gemma-3n-e2b --size e") == ["e2b"]
     assert complete(g3n, "g3n chat --device c") == ["cpu"]
+    assert complete(g3n, "g3n bench --device cpu,r") == ["cpu,rpc:"]
+    assert complete(g3n, "g3n bench --size full,e2.5") == ["full,e2.54b"]
     assert complete(g3n, "g3n show g3n") == ["g3n-mini"]
 
 
 def test_completing_with_a_broken_table_offers_nothing_and_says_nothing(g3n, own):
     own("[mine]\npath = 3\n")
     assert complete(g3n, "g3n chat -m m") == []
+
+
+def test_the_digest_of_the_bundled_model_is_known(g3n):
+    assert json.loads(g3n.run("verify", "g3n-mini", "--json").stdout)["is_known"]

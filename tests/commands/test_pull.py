@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from g3n_cli.commands.pull import make_patience
+from g3n_cli.ui.terminal import Terminal
+from tests.fakes import Pipe, Screen
 from tests.hub_server import FILE, REPO, fail, run_hub, trickle
 from tests.model_files import SMALL8
 from tests.program import COMMAND, ROOT, assert_fails, make_environment
@@ -214,3 +217,9 @@ def test_no_name_leads_out_of_the_store(g3n, hub, name):
     done = pull(g3n, hub, name)
     assert done.returncode in (2, 3)
     assert hub.tokens == []
+
+
+def test_a_person_sees_that_a_busy_server_is_waited_for():
+    terminal = Terminal(Screen(), Pipe(), Screen())
+    make_patience(terminal).pause(0)
+    assert "next try in 0 s" in terminal.stderr.getvalue()

@@ -41,12 +41,6 @@ def test_warm_rows_are_bounded_and_the_oldest_goes_first(path, monkeypatch):
     table.close()
 
 
-def test_hit_rate_is_unknown_before_the_first_row(path):
-    table = PleTable(path, open_model(path).tensors[NAME], "disk")
-    assert table.counters.hit_rate is None
-    table.close()
-
-
 def test_file_cut_short_while_in_use_is_one_clear_error(path, tmp_path):
     copy = tmp_path / "model.gguf"
     copy.write_bytes(path.read_bytes())

@@ -3,6 +3,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 
 import pytest
 
@@ -45,6 +47,41 @@ def test_run_raises_what_the_function_raises(worker):
 
     with pytest.raises(ModelError, match="broken"):
         worker.run(fail)
+
+
+def test_the_caller_goes_on_beside_what_it_starts(worker):
+    is_on = threading.Event()
+    task = worker.start(lambda: is_on.wait(30))
+    is_on.set()
+    assert task.result() is True
+
+
+def test_what_fails_beside_the_caller_is_raised_where_it_is_wanted(worker):
+    def fail():
+        raise ModelError("broken")
+
+    task = worker.start(fail)
+    with pytest.raises(ModelError, match="broken"):
+        task.result()
+
+
+def test_an_interrupt_while_closing_is_raised_once_the_function_has_ended(worker):
+    ended = []
+
+    def compute():
+        with suppress(RuntimeError):  # it is closed
+            while True:
+                worker.start(int)
+                time.sleep(0.01)
+        time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        ended.append(True)
+
+    worker.start(compute)
+    with pytest.raises(KeyboardInterrupt):
+        worker.close()
+    assert ended == [True]
 
 
 def test_everything_runs_on_one_other_thread(worker):

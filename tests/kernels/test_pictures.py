@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g3n_cli.engine.encoders.pictures import arrange_taps, count_padding, count_pixels
+from g3n_cli.engine.encoders.pictures import (
+    arrange_taps,
+    can_spread,
+    count_padding,
+    count_pixels,
+    spread_taps,
+)
 from g3n_cli.ggml.graph import F32, Graph, ShapeError
 from g3n_cli.kernels.library import find_variants, load_kernels
 from tests.kernels.references import EPS, compute, gelu, rms_norm
@@ -77,6 +83,25 @@ def test_a_picture_of_several_tiles(variant):
     operands = [x, np.ascontiguousarray(arrange_taps(taps, kernels))]
     found = run(kernels.convolve, (32, 1600), operands, (40.0, 1.0))
     wanted = np.einsum("tni,toi->no", see(x, 40, 3, 1), taps.astype(np.float64))
+    assert np.abs(found - wanted).max() < EXACT
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n_vectors=st.sampled_from([1, 3, 8, 11]),
+    n_groups=st.integers(1, 3),
+    side=st.one_of(st.integers(1, 13), st.integers(20, 27)),
+    n_threads=st.integers(1, 3),
+)
+def test_convolutions_of_a_picture_that_is_spread(variant, n_vectors, n_groups, side, n_threads):
+    kernels, n_in, n_out = load_kernels(variant), 16 * n_vectors, 32 * n_groups
+    x, taps = draw(side * side, n_in), draw_taps(9, n_out, n_in)
+    assert can_spread(taps, 1, kernels)
+    ne, params = (n_in, 36 * count_pixels(side, 4) ** 2), (float(side),)
+    spread = run(kernels.spread, ne, [x], params, n_threads)
+    operands = [spread, np.ascontiguousarray(arrange_taps(spread_taps(taps), kernels))]
+    found = run(kernels.convolve_spread, (n_out, side * side), operands, params, n_threads)
+    wanted = np.einsum("tni,toi->no", see(x, side, 3, 1), taps.astype(np.float64))
     assert np.abs(found - wanted).max() < EXACT
 
 

@@ -122,7 +122,7 @@ def test_a_folder_is_its_files_without_links_hidden_and_binary_ones(tmp_path):
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     attachments = read_all(str(tmp_path), SMALL)
     assert [a.name for a in attachments] == [str(tmp_path / "b.txt"), str(tmp_path / "a" / "x.py")]
-    assert "1 binary or empty files" in attachments[-1].description
+    assert "1 binary or empty file of" in attachments[-1].description
 
 
 def test_a_pattern_stands_for_its_matches_in_order(tmp_path):
@@ -137,6 +137,11 @@ def test_a_pattern_stands_for_its_matches_in_order(tmp_path):
 def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path):
     (tmp_path / "a[1].txt").write_text("x")
     assert find_files(str(tmp_path / "a[1].txt")) == [tmp_path / "a[1].txt"]
+
+
+def test_an_address_is_refused_as_one():
+    with pytest.raises(InputError, match="nothing is fetched"):
+        find_files("https://example.com/a.png?size=2")
 
 
 def test_too_many_files_are_refused(tmp_path):

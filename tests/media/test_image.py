@@ -90,6 +90,7 @@ def test_an_animation_gives_its_first_frame_or_as_many_as_wanted():
     assert [v[0, 0, 0] for v in read(content)] == [0]
     assert [v[0, 0, 0] for v in read(content, frames=2)] == [0, 120]
     assert len(read(content, frames=9)) == 4
+    assert "1 of 4 frames" in read_image(Source.of_bytes(content), MediaOptions()).description
 
 
 def test_a_decompression_bomb_is_refused():

@@ -66,6 +66,18 @@ def test_a_part_of_the_time(three_scenes):
         read(three_scenes, start_s=20.0)
 
 
+def test_a_video_is_described_by_its_frames_and_length(three_scenes):
+    described = [
+        read(three_scenes, **options).description
+        for options in ({}, {"frames": 1}, {"start_s": 6.0, "end_s": 8.0})
+    ]
+    assert described == [
+        "video, 9 frames of 9.0 s, with sound",
+        "video, 1 frame of 9.0 s, with sound",
+        "video, 2 frames of 2.0 s, with sound",
+    ]
+
+
 def test_a_video_without_sound(tmp_path):
     attachment = read(encode_video(tmp_path / "v.mkv", [9] * 20))
     assert "without sound" in attachment.description

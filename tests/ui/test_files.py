@@ -51,6 +51,31 @@ def test_a_path_in_a_message_is_recognized(picture, typed):
     assert (found.name, found.is_all_of_it) == (name, False)
 
 
+@pytest.mark.parametrize("typed", ["what is in {}?", "see ({}), please", "read {}.", "{}: what?"])
+def test_punctuation_of_a_sentence_does_not_hide_a_path(tmp_path, typed):
+    path = tmp_path / "a.txt"
+    path.touch()
+    (found,) = find_paths(typed.format(path))
+    assert (found.name, found.is_all_of_it) == (str(path), False)
+
+
+def test_several_paths_alone_are_no_message(picture, tmp_path):
+    text = f"'{picture}' {tmp_path}"
+    assert [(p.name, p.is_all_of_it) for p in find_paths(text)] == [
+        (str(picture), True),
+        (str(tmp_path), True),
+    ]
+
+
+def test_if_one_of_several_is_refused_none_is_added(picture, tmp_path):
+    files = make_files(make_terminal())
+    with pytest.raises(InputError, match="missing"):
+        files.add(str(picture), str(tmp_path / "missing"))
+    assert files.waiting == []
+    files.add(str(picture), str(picture))
+    assert len(files.waiting) == 2
+
+
 @pytest.mark.parametrize(
     "text", ["either/or", "README.md", "it's 'fine'", "/no/such/file", "a\0/b", "what / is", "/"]
 )

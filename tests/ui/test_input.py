@@ -7,11 +7,13 @@ from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
 from g3n_cli.ui.completion import ChatCompleter
+from g3n_cli.ui.files import find_paths
 from g3n_cli.ui.history import ChatHistory
 
 COMPLETER = ChatCompleter(
-    {"help": "show help", "regen": "again", "set": "options"},
+    {"help": "show help", "regen": "again", "set": "options", "file": "send"},
     {"set": ("temp", "top_k", "top_p"), "size": ("full", "small")},
+    ["file"],
 )
 
 
@@ -23,7 +25,7 @@ def complete(text, *, by_tab=True):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("/", ["/help", "/regen", "/set"]),
+        ("/", ["/help", "/regen", "/set", "/file"]),
         ("/re", ["/regen"]),
         ("/set to", ["top_k", "top_p"]),
         ("/size s", ["small"]),
@@ -41,6 +43,25 @@ def test_paths_complete_on_tab_only(tmp_path):
     text = f"read {tmp_path}/no"
     assert complete(text) == ["tes.txt"]
     assert complete(text, by_tab=False) == []
+
+
+@pytest.mark.parametrize("typed", ["no", "./no", "{}/no", "~/no"])
+def test_paths_complete_after_a_command_that_takes_one(tmp_path, monkeypatch, typed):
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert complete("/file " + typed.format(tmp_path)) == ["tes.txt"]
+    assert complete(f"/regen {tmp_path}/no") == []
+
+
+def test_spaces_in_paths_are_completed_so_that_they_are_found(tmp_path):
+    path = tmp_path / "my notes.txt"
+    path.touch()
+    text = f"read {tmp_path}/my"
+    (rest,) = complete(text)
+    assert [found.name for found in find_paths(text + rest)] == [str(path)]
+    assert complete(f"read {tmp_path}/my\\ no") == ["tes.txt"]
+    assert complete(f"/file {tmp_path}/my no") == ["tes.txt"]
 
 
 def test_history_is_kept_for_its_owner_alone(tmp_path):

@@ -228,13 +228,29 @@ def test_a_dropped_file_is_told_and_goes_with_the_next_message(person, tmp_path)
     assert person.find_turns() == [["Sum up", "First **answer**."]]
 
 
+def test_edit_tells_of_the_files_that_come_back(person, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("words")
+    person.say(f"/file {path}")
+    person.see("a.txt: text")
+    person.see(PROMPT)
+    person.say("Sum up")
+    person.see("answer")
+    person.see(PROMPT)
+    person.say("/edit")
+    person.see("a.txt: text")
+    person.see("Sum up")
+
+
 def test_a_file_named_in_a_message_is_sent_along_if_so_wished(person, tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("words")
     person.say(f"What is in {path}?")
-    person.say(f"What is in '{path}' now")
+    person.see("Send a.txt: text, 1 line, ")
+    person.say("y")
     person.see("First")
     person.see(PROMPT)
+    person.say(f"What is in '{path}' now")
     person.see("Send a.txt: text, 1 line, ")
     person.say("n")
     person.see("Second")
@@ -246,6 +262,38 @@ def test_a_file_named_in_a_message_is_sent_along_if_so_wished(person, tmp_path):
         f"What is in {path}?",
         f"What is in '{path}' now",
     ]
+
+
+def test_several_dropped_files_go_with_the_next_message(person, tmp_path):
+    paths = [tmp_path / name for name in ("a.txt", "b.txt")]
+    for path in paths:
+        path.write_text("words")
+    person.say(" ".join(map(str, paths)))
+    person.see("a.txt: text, 1 line, ")
+    person.see("b.txt: text, 1 line, ")
+    person.see(PROMPT)
+    person.say("Sum up")
+    person.see("answer")
+    person.see(PROMPT)
+    person.say("/exit")
+    assert person.find_turns() == [["Sum up", "First **answer**."]]
+
+
+def test_a_message_about_a_file_that_cannot_be_read_can_be_sent(person, tmp_path):
+    path = tmp_path / "program"
+    path.write_bytes(bytes(range(256)))
+    person.say(f"What does {path} do?")
+    person.see("Send the message without it?")
+    person.say("n")
+    person.see("error: ")
+    person.see(" do?")  # comes back into the line
+    person.say("")
+    person.see("Send the message without it?")
+    person.say("")
+    person.see("First")
+    person.see(PROMPT)
+    person.say("/exit")
+    assert [turn[0] for turn in person.find_turns()] == [f"What does {path} do?"]
 
 
 def test_a_file_that_cannot_be_read_loses_nothing(person, tmp_path):

@@ -81,9 +81,7 @@ def read_schema(text: str) -> AnswerSchema:
         InputError: the file cannot be read.
     """
     path = Path(text)
-    is_json = text.lstrip().startswith(("{", "["))
-    is_path = not is_json and "\n" not in text and (path.suffix == ".json" or "/" in text)
-    if not is_path and (is_json or len(text) > 255 or not path.is_file()):
+    if not names_file(text) and (_is_json(text) or len(text) > 255 or not path.is_file()):
         return AnswerSchema.parse(text)
     try:
         return AnswerSchema.parse(path.read_text("utf-8-sig"))
@@ -91,6 +89,15 @@ def read_schema(text: str) -> AnswerSchema:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text") from error
+
+
+def names_file(text: str) -> bool:
+    """Whether it can only be meant as the name of a file, there or not."""
+    return not _is_json(text) and "\n" not in text and (Path(text).suffix == ".json" or "/" in text)
+
+
+def _is_json(text: str) -> bool:
+    return text.lstrip().startswith(("{", "["))
 
 
 def _parse_json(text: str) -> Any:  # noqa: ANN401  any JSON

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +34,6 @@ from g3n_cli.ggml.backend import CpuBackend
 from g3n_cli.ggml.graph import F32, Graph
 from g3n_cli.ggml.handles import read_tensor, write_tensor
 from g3n_cli.kernels.library import load_kernels
-
-CLIP_TOKENS = 188
-"""Positions that transformers gives every clip, however short."""
-
-AudioPad = Literal["none", "188"]
 
 _END_ROW, _PAD_ROW = 0, 127
 """Rows of the table of hard embeddings: of ids 262272 (end of audio) and 262399."""
@@ -74,20 +69,6 @@ def open_audio_encoder(
     if n_embd is not None:
         check_text_width(path, file.n_text, n_embd)
     return AudioEncoder(file, n_threads, kernels=kernels, is_resident=is_resident)
-
-
-def arrange_rows(rows: Rows, pad_row: Rows, pad: AudioPad) -> Rows:
-    """Rows of a clip as they go into a prompt.
-
-    Args:
-        rows: ``[n, n_embd]`` of the clip, 1 to ``CLIP_TOKENS``.
-        pad_row: ``[n_embd]``, the encoder's.
-        pad: "188" fills them up as transformers does, "none" leaves them.
-    """
-    if pad == "none":
-        return rows
-    filling = np.broadcast_to(pad_row, (CLIP_TOKENS - len(rows), len(pad_row)))
-    return np.concatenate([rows, filling])
 
 
 class AudioEncoder:

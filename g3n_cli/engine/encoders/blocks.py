@@ -85,6 +85,8 @@ class Blocks:
     def get(self, block: int) -> Mapping[str, Tensor]:
         """The tensors of a block, which are there until ``n_slots`` others have been asked for.
 
+        For a worker's thread: an interrupt inside ``submit`` would leave the executor locked.
+
         Raises:
             ModelError: the file has changed since it was validated.
         """

@@ -12,7 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from g3n_cli.engine.encoders.pictures import Pictures, arrange_taps, count_pixels
+from g3n_cli.engine.encoders.pictures import (
+    Pictures,
+    arrange_taps,
+    can_spread,
+    count_pixels,
+    spread_taps,
+)
 from g3n_cli.engine.encoders.vision_file import N_COLOURS, VisionBlock
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import Kernels
@@ -42,33 +48,43 @@ def make_stem(tensors: Mapping[str, Values], kernels: Kernels | None) -> dict[st
     n_out, _, height, width = conv.shape
     bias = np.zeros((n_out, 1, height, width), np.float32)
     bias[:, 0, height // 2, width // 2] = tensors["bias"]
-    return make_constants({"conv": np.concatenate([conv, bias], 1), "bn": tensors["bn"]}, kernels)
+    taps = {"conv": np.concatenate([conv, bias], 1), "bn": tensors["bn"]}
+    return make_constants(taps, _STEM_STRIDE, kernels)
 
 
-def make_constants(tensors: Mapping[str, Values], kernels: Kernels | None) -> dict[str, Values]:
+def make_constants(
+    tensors: Mapping[str, Values], stride: int, kernels: Kernels | None
+) -> dict[str, Values]:
     """Weights of a block's graph from those of the file that are no matrices.
 
     Args:
         tensors: In numpy's order of extents.
+        stride: Of the block's convolution.
         kernels: Those that compute with them, or None.
 
     Returns:
         Convolutions as ``Pictures`` takes them; all else as it is. The scale of a universal
         inverted residual is part of the norm before it.
     """
-    made = {name: _arrange(values, kernels) for name, values in tensors.items()}
+    made: dict[str, Values] = {}
+    for name, values in tensors.items():
+        made |= _arrange(name, values, stride, kernels)
     if "pw_proj.bn" in made and "layer_scale.gamma" in made:
         made["pw_proj.bn"] = made["pw_proj.bn"] * made.pop("layer_scale.gamma")
     return made
 
 
-def _arrange(values: Values, kernels: Kernels | None) -> Values:
+def _arrange(name: str, values: Values, stride: int, kernels: Kernels | None) -> dict[str, Values]:
     """Weights ``[n_out, n_in, kernel, kernel]`` of a convolution place by place."""
     if values.ndim == 1:
-        return values
+        return {name: values}
     n_out, n_in, height, width = values.shape
     taps = np.moveaxis(values.reshape(n_out, n_in, height * width), 2, 0)
-    return taps.reshape(-1, n_out) if n_in == 1 else arrange_taps(taps, kernels)
+    if n_in == 1:
+        return {name: taps.reshape(-1, n_out)}
+    if can_spread(taps, stride, kernels):
+        return {f"{name}.spread": arrange_taps(spread_taps(taps), kernels)}
+    return {name: arrange_taps(taps, kernels)}
 
 
 class MobileNetBlock:

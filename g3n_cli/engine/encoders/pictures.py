@@ -5,6 +5,7 @@ A picture of ``side`` x ``side`` pixels is a matrix ``[channels, side * side]``,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -17,6 +18,11 @@ from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import GROUP, LANES, Kernels
 
 _EPS = 1e-6
+_TILE, _SPREAD = 4, 36
+"""Pixels of a side of a tile; places that ``Kernels.spread`` makes of what a tile sees."""
+
+_POINTS = (0.625, 1.5)
+"""Where ``Kernels.spread`` looks at polynomials, beside their negatives, 0 and infinity."""
 
 Values = npt.NDArray[np.float32]
 
@@ -50,6 +56,27 @@ def arrange_taps(taps: Values, kernels: Kernels | None) -> Values:
     if kernels is None or n_out % GROUP:
         return taps
     return taps.transpose(1, 0, 2).reshape(-1, GROUP, n_taps * n_in).transpose(0, 2, 1)
+
+
+def can_spread(taps: Values, stride: int, kernels: Kernels | None) -> bool:
+    """Whether a convolution can be a quarter of the multiplications with ``spread_taps``."""
+    n_taps, n_out, n_in = taps.shape
+    is_whole = n_out % GROUP == 0 and n_in % LANES == 0
+    return kernels is not None and is_whole and (n_taps, stride) == (9, 1)
+
+
+def spread_taps(taps: Values) -> Values:
+    """Weights ``[9, n_out, n_in]`` to meet a picture that is spread: ``[36, n_out, n_in]``.
+
+    Source: G g G^T of Winograd's F(4 x 4, 3 x 3); see ``convolve.c``.
+    """
+    rows = [[1 / math.prod(_POINTS) ** 2, 0, 0]]
+    for point, other in itertools.permutations(_POINTS):
+        scale = 2 * point**2 * (point**2 - other**2)
+        rows += [[1 / scale, x / scale, x**2 / scale] for x in (point, -point)]
+    rows.append([0, 0, 1])
+    made = np.kron(rows, rows) @ taps.reshape(len(taps), -1)
+    return made.astype(np.float32).reshape(_SPREAD, *taps.shape[1:])
 
 
 class Pictures:
@@ -107,8 +134,19 @@ class Pictures:
         return self._g.add(self._g.mul(x, self._w[scale]) if scale else x, residual)
 
     def convolve(self, x: Tensor, conv: str, norm: str, side: int, stride: int) -> Tensor:
-        """A convolution with weights as ``arrange_taps`` leaves them, then ``norm`` and GELU."""
-        g, taps, n_out = self._g, self._w[conv], self._w[norm].ne[0]
+        """A convolution with weights as ``arrange_taps`` leaves them, then ``norm`` and GELU.
+
+        Weights of ``spread_taps`` go by ``conv`` with ``.spread`` behind it.
+        """
+        g, n_out = self._g, self._w[norm].ne[0]
+        if self._kernels is not None and (taps := self._w.get(f"{conv}.spread")):
+            n_tiles = count_pixels(side, _TILE) ** 2
+            ne, size = (x.ne[0], _SPREAD * n_tiles), (float(side),)
+            spread = g.custom(F32, ne, (x,), self._kernels.spread, size)
+            node = self._kernels.convolve_spread
+            out = g.custom(F32, (n_out, x.ne[1]), (spread, taps), node, size)
+            return self.norm(out, norm, has_gelu=True)
+        taps = self._w[conv]
         if self._kernels is not None and n_out % GROUP == 0:
             n = count_pixels(side, stride)
             params = (float(side), float(stride))

@@ -232,10 +232,11 @@ def _describe_all(file: VisionFile, kernels: Kernels | None) -> list[BlockSource
     read = file.mmproj.read
     stem = make_stem({name: read(info) for name, info in file.stem.items()}, kernels)
     described = [BlockSource({}, stem)]
-    for tensors in (*(block.tensors for block in file.blocks), file.fusion):
+    parts = [(block.tensors, block.stride) for block in file.blocks]
+    for tensors, stride in (*parts, (file.fusion, 1)):
         matrices = {name: info for name, info in tensors.items() if len(info.ne) == 2}
         rest = {name: read(info) for name, info in tensors.items() if name not in matrices}
-        described.append(BlockSource(matrices, make_constants(rest, kernels)))
+        described.append(BlockSource(matrices, make_constants(rest, stride, kernels)))
     return described
 
 

@@ -6,39 +6,8 @@
 #include <string.h>
 
 #include "floats_math.h"
+#include "floats_product.h"
 #include "panels.h"
-
-enum { DEPTH = 128, TOKENS = 288 };  // k and tokens of a pass; as many tokens as make whole tiles of 6 and of 8
-
-// c[t] += w[0..depth) * x[t] for so many tokens.
-INLINE void multiply(const int n_tokens, const float (*w)[GROUP], int depth, int j0, const float *const *x,
-                     float (*c)[GROUP]) {
-    floats sum[AT_ONCE_FLOATS][AT_ONCE_PANELS];
-    const float *row[AT_ONCE_FLOATS];
-    UNROLL for (int t = 0; t < n_tokens; t++) {
-        row[t] = x[t];
-        UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++) sum[t][j] = floats_load(c[t] + (j0 + j) * PANEL);
-    }
-    for (int i = 0; i < depth; i++) {
-        floats v[AT_ONCE_PANELS];
-        UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++) v[j] = floats_load(w[i] + (j0 + j) * PANEL);
-        UNROLL for (int t = 0; t < n_tokens; t++)
-            UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++) sum[t][j] = floats_fma(v[j], floats_set(row[t][i]), sum[t][j]);
-    }
-    UNROLL for (int t = 0; t < n_tokens; t++)
-        UNROLL for (int j = 0; j < AT_ONCE_PANELS; j++) floats_store(c[t] + (j0 + j) * PANEL, sum[t][j]);
-}
-
-// The same for n tokens, of 32 rows.
-static void multiply_all(const float (*w)[GROUP], int depth, const float *const *x, int64_t n, float (*c)[GROUP]) {
-    int64_t t = 0;
-    for (; t + AT_ONCE_FLOATS <= n; t += AT_ONCE_FLOATS)
-        for (int j = 0; j < 2; j += AT_ONCE_PANELS) multiply(AT_ONCE_FLOATS, w, depth, j, x + t, c + t);
-    for (; t + 2 <= n; t += 2)
-        for (int j = 0; j < 2; j += AT_ONCE_PANELS) multiply(2, w, depth, j, x + t, c + t);
-    for (; t < n; t++)
-        for (int j = 0; j < 2; j += AT_ONCE_PANELS) multiply(1, w, depth, j, x + t, c + t);
-}
 
 // Values `at` to `at` + depth - 1 of the panel's 16 rows as floats; whole blocks, but for halves.
 INLINE void widen(const int type, const struct panel *p, int64_t at, int depth, float (*to)[GROUP]) {
@@ -135,56 +104,5 @@ API void g3n_dense(struct tensor *dst, int ith, int nth, void *userdata) {
         }
         for (int64_t t = first; t < last; t++)
             memcpy((char *)dst->data + t * dst->nb[1] + row * 4, c[t - first], (size_t)n_rows * 4);
-    }
-}
-
-// A convolution: kernel and sides of the pictures are squares, zeros lie around them as TensorFlow's "same" has it.
-struct convolution {
-    int64_t side, n, kernel, stride, before;
-};
-
-// For n pixels of the result, from `first` on: where the channels of the pixel that place (ky, kx) of the kernel meets begin;
-// zeros beyond the picture.
-static void find_pixels(const struct convolution *o, const struct tensor *x, const float *zeros, int64_t first, int64_t n,
-                        int64_t ky, int64_t kx, const float **row) {
-    int64_t y = first / o->n * o->stride + ky - o->before, column = first % o->n;
-    for (int64_t t = 0; t < n; t++) {
-        const int64_t at = column * o->stride + kx - o->before;
-        row[t] = y >= 0 && y < o->side && at >= 0 && at < o->side ? row_of(x, y * o->side + at) : zeros;
-        if (++column == o->n) column = 0, y += o->stride;
-    }
-}
-
-// Node: dst float32 [n_out, n * n]; src[0] a picture float32 [n_in, side * side], src[1] weights float32
-// [32, kernel * kernel * n_in, n_out / 32]; parameters side and stride.
-API void g3n_convolve(struct tensor *dst, int ith, int nth, void *userdata) {
-    (void)ith;
-    static const float zeros[DEPTH];
-    _Alignas(64) float c[TOKENS][GROUP];
-    const float *row[TOKENS];
-    struct node *node = userdata;
-    const struct tensor *x = dst->src[0], *weights = dst->src[1];
-    const int64_t n_in = x->ne[0], n_pixels = dst->ne[1];
-    struct convolution o = {(int64_t)node->params[0], 0, 1, (int64_t)node->params[1], 0};
-    while (o.kernel * o.kernel * n_in < weights->ne[1]) o.kernel++;
-    o.n = (o.side + o.stride - 1) / o.stride;
-    const int64_t padding = (o.n - 1) * o.stride + o.kernel - o.side;
-    o.before = padding > 0 ? padding / 2 : 0;
-    const int64_t n_groups = weights->ne[2], count = n_groups * ((n_pixels + TOKENS - 1) / TOKENS);
-    for (int64_t i; (i = take(&node->next, count, nth)) < count;) {
-        const int64_t group = i % n_groups, first = i / n_groups * TOKENS;
-        const int64_t n = n_pixels - first < TOKENS ? n_pixels - first : TOKENS;
-        const float(*w)[GROUP] = (const float(*)[GROUP])((const char *)weights->data + group * weights->nb[2]);
-        memset(c, 0, (size_t)n * sizeof *c);
-        for (int64_t tap = 0; tap < o.kernel * o.kernel; tap++, w += n_in) {
-            find_pixels(&o, x, zeros, first, n, tap / o.kernel, tap % o.kernel, row);
-            for (int64_t at = 0; at < n_in; at += DEPTH) {
-                const int depth = (int)(n_in - at < DEPTH ? n_in - at : DEPTH);
-                multiply_all(w + at, depth, row, n, c);
-                for (int64_t t = 0; t < n; t++) row[t] += row[t] == zeros ? 0 : depth;
-            }
-        }
-        for (int64_t t = 0; t < n; t++)
-            memcpy((char *)dst->data + (first + t) * dst->nb[1] + group * GROUP * 4, c[t], sizeof c[t]);
     }
 }

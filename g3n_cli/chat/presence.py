@@ -1,37 +1,44 @@
-"""What runs: a small file for each server, for ``g3n ps`` to find."""
+"""What runs: a small file for each process that holds a model, for ``g3n ps`` to find."""
 
 from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:  # who only looks needs no engine
+    from g3n_cli.chat.conversation import Conversation
 
 MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server as it says itself.
+    """A process as it says itself: nothing of what is asked or answered.
 
     Attributes:
         pid: Its process.
         started: When the process began, in seconds since 1970; tells it from a later one.
-        address: Where it answers.
+        command: What of g3n it is: ``serve``, ``chat``, ...
         model: What it answers with.
         size: Which of the nested models.
-        n_done: Requests computed so far.
-        n_now: Requests that are computed or wait.
+        address: Where a server answers; "" for others.
+        n_done: Answers so far; of a benchmark, repetitions.
+        n_now: Answers that are computed or wait; 0 where a server or a person is waited for.
     """
 
     pid: int
     started: float
-    address: str
+    command: str
     model: str
     size: str
+    address: str = ""
     n_done: int = 0
     n_now: int = 0
 
@@ -40,7 +47,7 @@ class Presence:
     """The file of this process. That it cannot be written ends nothing.
 
     Args:
-        folder: Where the files of all servers are; made when needed, for the person alone.
+        folder: Where the files of all processes are; made when needed, for the person alone.
         running: What it says at first.
     """
 
@@ -52,11 +59,17 @@ class Presence:
             _write(self._file, running)
 
     def note(self, n_done: int, n_now: int) -> None:
-        """The number of requests is another."""
+        """The number of answers is another."""
+        self._running = replace(self._running, n_done=n_done, n_now=n_now)
         with suppress(OSError):
-            _write(self._file, replace(self._running, n_done=n_done, n_now=n_now))
+            _write(self._file, self._running)
 
-    def end(self) -> None:
+    def note_chat(self, size: str, n_now: int) -> None:
+        """A conversation's answer begins (1) or has ended (0)."""
+        self._running = replace(self._running, size=size)
+        self.note(self._running.n_done + 1 - n_now, n_now)
+
+    def close(self) -> None:
         """Take the file away."""
         for file in (self._file, _name_part(self._file)):
             with suppress(OSError):
@@ -64,20 +77,33 @@ class Presence:
 
 
 def find_folder() -> Path:
-    """Where the files of all servers are."""
+    """Where the files of all processes are."""
     import platformdirs
 
     return Path(platformdirs.user_data_dir("g3n")) / "running"
 
 
-def describe_process(address: str, model: str, size: str) -> Running:
-    """This process as a server."""
+def describe_process(command: str, model: str, size: str, address: str = "") -> Running:
+    """This process."""
     process = psutil.Process()
-    return Running(process.pid, process.create_time(), address, model, size)
+    return Running(process.pid, process.create_time(), command, model, size, address)
+
+
+@contextmanager
+def present(conversation: Conversation, command: str) -> Iterator[None]:
+    """Let ``g3n ps`` see a conversation while the context lasts; not one with a server."""
+    engine = conversation.engine
+    if engine is None:
+        yield
+        return
+    running = describe_process(command, conversation.name, engine.info.size)
+    with closing(Presence(find_folder(), running)) as presence:
+        conversation.on_busy = lambda n_now: presence.note_chat(engine.info.size, n_now)
+        yield
 
 
 def find_running(folder: Path) -> list[tuple[Running, int]]:
-    """All servers that still run, oldest first, each with the bytes it has in memory.
+    """All that still runs, oldest first, each with the bytes it and what it started have in memory.
 
     Files of processes that are gone, and what is none of these files, are taken away or passed by.
     """
@@ -89,13 +115,22 @@ def find_running(folder: Path) -> list[tuple[Running, int]]:
             process = psutil.Process(running.pid)
             if abs(process.create_time() - running.started) > 1:
                 raise psutil.NoSuchProcess(running.pid)
-            found.append((running, int(process.memory_info().rss)))
+            found.append((running, _count_memory(process)))
         except psutil.NoSuchProcess:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
         except psutil.AccessDenied:
             continue
     return sorted(found, key=lambda each: each[0].started)
+
+
+def _count_memory(process: psutil.Process) -> int:
+    """Resident bytes of a process and of those that it started, as those of a benchmark."""
+    rss = int(process.memory_info().rss)
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            rss += int(child.memory_info().rss)
+    return rss
 
 
 def _read(file: Path) -> Running | None:
