@@ -53,7 +53,7 @@ def test_answers_are_those_of_a_prompt_computed_afresh(g3n, rules):
 
 def test_nothing_is_kept_or_read_with_no_save(g3n, rules):
     ask(g3n, rules, "one", "--no-save")
-    assert not (g3n.home / "data").exists()
+    assert find_kept(g3n) == []
     ask(g3n, rules, "one")
     assert not ask(g3n, rules, "one", G3N_NO_SAVE="1")[0]["disk_tokens"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELP = """Delete what g3n keeps on this machine; g3n config shows it.
 
-Without --what it is what can be made again: what models have computed of conversations (kv), and
+Without --what it is what can be made again: what models have computed of conversations and system texts (kv), and
 caches. Conversations, models, history and results are deleted only where --what names them.
 
 \b
