@@ -13,8 +13,12 @@ from g3n_cli.errors import InputError, UsageError
 from g3n_cli.media.parts import Attachment, MediumKind, MediumPart, Part
 
 if TYPE_CHECKING:  # a conversation with a server needs no engine and nothing that comes with one
+    from g3n_cli.chat.beginning import BeginningReader
     from g3n_cli.chat.media import OnEncode
     from g3n_cli.engine.api import Engine, Progress
+
+LEAST_KEPT = 256
+"""Positions; fewer are computed again sooner than their K/V is kept on disk."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,11 @@ class Recorder:
 
     Attributes:
         draft: A message from an earlier time that has no answer yet; without text if there is none.
+        keeps_computed: Whether K/V is kept on disk.
     """
 
     draft = Question("")
+    keeps_computed = False
 
     def begin(self, question: Question, *, replaces: bool) -> None:
         """A message is going to be answered, or the last one again."""
@@ -112,6 +118,18 @@ class Recorder:
 
     def drop_last(self) -> None:
         """The last turn is forgotten."""
+
+    def take_restored(self) -> int:
+        """Positions that were taken from disk as computed since this was last asked."""
+        return 0
+
+    def restore_beginning(self, ids: Sequence[int]) -> bool:
+        """Make what is kept of a beginning the content of the context; whether it is there now."""
+        del ids
+        return False
+
+    def keep_beginning(self, ids: Sequence[int]) -> None:
+        """Keep the content of the context, which is a beginning of these tokens."""
 
     def leave(self) -> None:
         """The conversation is over; what is said next begins another one."""
@@ -266,6 +284,7 @@ class Reply:
         n_dropped: How many of the oldest turns are forgotten to make room; with a server it is
             known once the answer has begun.
         encode_s: Seconds that encoding pictures and sounds took, or None without any.
+        reader: Reads the prompt, and knows what of it comes from disk; or None.
     """
 
     _conversation: Conversation
@@ -275,6 +294,7 @@ class Reply:
     _answer: Answer
     _close: Callable[[], None]
     encode_s: float | None = None
+    reader: BeginningReader | None = None
 
     @property
     def text(self) -> str:
@@ -284,7 +304,13 @@ class Reply:
     @property
     def stats(self) -> GenerationStats:
         """Figures of the answer so far."""
-        return replace(self._answer.stats, read_s=self._question.read_s, encode_s=self.encode_s)
+        stats, reader = self._answer.stats, self.reader
+        return replace(
+            stats,
+            read_s=self._question.read_s,
+            encode_s=self.encode_s,
+            disk_tokens=min(reader.n_from_disk, stats.reused_tokens or 0) if reader else None,
+        )
 
     @property
     def is_empty(self) -> bool:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:  # a server needs no engine
     from g3n_cli.chat.session import Session
     from g3n_cli.chat.shared_prefix import SharedPrefix
 
-_BEGINNINGS = ("a", "Z", "7", ".", "(", "é", "日")
-"""Inputs that have nothing in common."""
-
 
 @dataclass(frozen=True)
 class Answered:
@@ -157,15 +154,17 @@ def find_prefix(session: Session, form: Form, first: AskedInput) -> SharedPrefix
 
 def _imagine(form: Form, first: AskedInput) -> Iterator[Question]:
     """Questions that begin in all the ways that there are."""
+    from g3n_cli.chat.shared_prefix import UNLIKE_TEXTS
+
     if isinstance(first, FileInput):
         import numpy as np
 
         nothing = np.zeros(0, np.float32)
-        parts: list[Part] = [TextPart(text) for text in _BEGINNINGS]
+        parts: list[Part] = [TextPart(text) for text in UNLIKE_TEXTS]
         parts += [MediumPart("image", nothing, ""), MediumPart("audio", nothing, "")]
         yield from (form.surround(Attachment("", "", (part,))) for part in parts)
         return
     fields = getattr(first, "fields", None)
-    for text in _BEGINNINGS:
+    for text in UNLIKE_TEXTS:
         names = None if fields is None else dict.fromkeys([*fields, *form.find_names()], text)
         yield Question(form.fill(text, names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class SavedChat(Recorder):
         session: Number of the saved conversation; None before the first message.
     """
 
+    keeps_computed = True
+
     def __init__(
         self, store: SessionStore, states: StateFolder, conversation: Conversation
     ) -> None:
@@ -51,6 +53,7 @@ class SavedChat(Recorder):
         self._question = Question("")
         self._draft_turn: int | None = None
         self._restored = ""
+        self._n_restored = 0
         self._replaces = False
 
     # ----------------------------------------------------------------------------------- recording
@@ -75,6 +78,32 @@ class SavedChat(Recorder):
         """The last turn is forgotten."""
         self._save(self._drop_last)
 
+    def take_restored(self) -> int:
+        """Positions that were taken from disk as computed since this was last asked."""
+        n, self._n_restored = self._n_restored, 0
+        return n
+
+    def restore_beginning(self, ids: Sequence[int]) -> bool:
+        """Make what is kept of a beginning the content of the context; whether it is there now."""
+        engine = self._conversation.engine
+        assert engine is not None
+        try:
+            is_there = self._states.restore_beginning(engine, ids)
+        except (G3nError, OSError) as error:
+            self._notes.append(f"the system text is read again: {error}")
+            return False
+        self._n_restored = len(ids) if is_there else 0
+        return is_there
+
+    def keep_beginning(self, ids: Sequence[int]) -> None:
+        """Keep the content of the context, which is a beginning of these tokens."""
+        engine = self._conversation.engine
+        assert engine is not None
+        try:
+            self._states.keep_beginning(engine, ids)
+        except OSError as error:
+            self._note_unkept(error)
+
     def leave(self) -> None:
         """The conversation is over; what is said next begins another one."""
         self.keep_state()
@@ -95,7 +124,10 @@ class SavedChat(Recorder):
         try:
             self._states.keep(engine, self.session)
         except OSError as error:
-            self._notes.append(f"what was computed is not kept: {error.strerror or error}")
+            self._note_unkept(error)
+
+    def _note_unkept(self, error: OSError) -> None:
+        self._notes.append(f"what was computed is not kept: {error.strerror or error}")
 
     # -------------------------------------------------------------------------- what a person asks
 
@@ -130,7 +162,8 @@ class SavedChat(Recorder):
         self.draft = Question(saved.draft, reader.read_all(saved.draft_files))
         self._notes += reader.notes
         engine = self._conversation.engine
-        self._restored = self._states.restore(engine, saved.info.id) if engine else ""
+        if engine:
+            self._n_restored, self._restored = self._states.restore(engine, saved.info.id)
 
     def describe(self) -> str:
         """One line on what is gone on with."""

@@ -6,10 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from g3n_cli.chat.conversation import Conversation, Question, Reply, Turn
+from g3n_cli.chat.beginning import BeginningReader
+from g3n_cli.chat.conversation import LEAST_KEPT, Conversation, Question, Reply, Turn
 from g3n_cli.chat.media import Layout, MediaStore, OnEncode
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.prefix import PrefixedAnswer
+from g3n_cli.chat.shared_prefix import UNLIKE_TEXTS, find_common
 from g3n_cli.chat.template import ChatTemplate, Message
 from g3n_cli.engine.api import Engine, Progress
 from g3n_cli.engine.choice import ChoiceAnswer, Choices
@@ -68,6 +70,7 @@ class Session(Conversation):
         self.last_choice: ChoiceAnswer | None = None
         self._prefix = prefix
         self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
+        self._beginning: tuple[str, list[int]] = ("", [])  # of which system text
         self._media = media or MediaStore(engine.info, Projector(None, 1).open)
         info = engine.info if template is None else replace(engine.info, chat_template=template)
         self._template = ChatTemplate(info, engine.tokenizer)
@@ -119,12 +122,16 @@ class Session(Conversation):
         media = [piece for piece in layout if isinstance(piece, MediumPart)]
         encode_s = self._media.encode(media, on_encode)
         self._media.keep_only(self._list_media(question))
+        reader = None
+        if self.recorder.keeps_computed:
+            reader = BeginningReader(self.engine, self.recorder, self._find_beginning())
+        prefill = reader.prefill if reader else None
         if self.choices is not None:
             prompt = self._media.build_prompt(layout)
-            choice = ChoiceAnswer(self.engine, prompt, self.choices, on_progress, started)
+            choice = ChoiceAnswer(self.engine, prompt, self.choices, on_progress, started, prefill)
             self.last_choice = choice
             said, seconds = list(turns[n_dropped:]), encode_s if question.media else None
-            return Reply(self, question, said, n_dropped, choice, _keep_open, seconds)
+            return Reply(self, question, said, n_dropped, choice, _keep_open, seconds, reader)
         sampler = make_sampler(self.engine, self.options.make_sampling(self.attempt), self.grammar)
         generation = Generation(
             self.engine,
@@ -135,6 +142,7 @@ class Session(Conversation):
             on_progress=on_progress,
             started=started,
             keeps_prompt=self.n_wanted > 1 and not self.is_again,
+            prefill=prefill,
         )
         return Reply(
             self,
@@ -146,7 +154,18 @@ class Session(Conversation):
             else generation,
             sampler.close,
             encode_s if question.media else None,
+            reader,
         )
+
+    def _find_beginning(self) -> list[int]:
+        """Ids that all conversations with this system text begin with; none of a short one."""
+        if len(self.system.encode()) < LEAST_KEPT:  # no token has less than a byte
+            return []
+        if self._beginning[0] != self.system:
+            prompts = [self._lay_out([], Question(text))[0] for text in UNLIKE_TEXTS]
+            ids = find_common([ids for ids in prompts if isinstance(ids, tuple)])
+            self._beginning = self.system, ids
+        return self._beginning[1]
 
     def _list_media(self, question: Question) -> list[MediumPart]:
         """Media that may be asked for again: those of all turns, and of the question."""

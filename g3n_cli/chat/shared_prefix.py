@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from g3n_cli.engine.api import Engine
 from g3n_cli.engine.prompt import Prompt, count_common
 
+UNLIKE_TEXTS = ("a", "Z", "7", ".", "(", "é", "日")
+"""Texts that have nothing in common; tokens may span the place where one begins."""
+
 
 class SharedPrefix:
     """Positions that an engine comes back to between answers.
@@ -26,8 +29,7 @@ class SharedPrefix:
 
     def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
         self._engine = engine
-        n_common = min(count_common(prompts[0], ids) for ids in prompts)
-        self._ids = list(prompts[0][:n_common])
+        self._ids = find_common(prompts)
         self._is_there = False
         self.n_tokens = len(self._ids)
         self.n_computed = 0
@@ -50,3 +52,9 @@ class SharedPrefix:
     def note_reuse(self, n_reused: int) -> None:
         """Told how many positions an answer's prompt has found computed."""
         self._is_there = n_reused >= self.n_tokens
+
+
+def find_common(prompts: Sequence[Sequence[int]]) -> list[int]:
+    """What all of some prompts, at least one, begin with."""
+    n_common = min(count_common(prompts[0], ids) for ids in prompts)
+    return list(prompts[0][:n_common])

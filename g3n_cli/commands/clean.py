@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELP = """Delete what g3n keeps on this machine; g3n config shows it.
 
-Without --what it is what can be made again: what models have computed of conversations (kv), and
+Without --what it is what can be made again: what models have computed of conversations and system texts (kv), and
 caches. Conversations, models, history and results are deleted only where --what names them.
 
 \b
@@ -117,3 +117,4 @@ def _remove_sessions(kind: Kept) -> None:
         store.shrink()
     for session in found:
         states.remove(session)
+    states.remove_beginnings()

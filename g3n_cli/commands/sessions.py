@@ -159,6 +159,7 @@ def rm(
     states = StateFolder(find_data_folder() / "kv")
     for info in infos:
         states.remove(info.id)
+    states.remove_beginnings()
 
 
 @app.command("repair")

@@ -18,6 +18,9 @@ Logits = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with (positions done, positions to do) while a prompt is computed."""
 
+Prefill = Callable[[Prompt, Progress | None], Logits]
+"""``Engine.prefill``, or what stands for it."""
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -115,6 +118,11 @@ class Engine(Protocol):
         """The nested models on offer, the largest first; none where a model has one size."""
         ...
 
+    @property
+    def state_identity(self) -> str | None:
+        """What K/V of the same tokens depends on, sizes included; None where none can be saved."""
+        ...
+
     def resize(
         self, name: str, *, recompute: bool = False, on_progress: Progress | None = None
     ) -> None:
@@ -141,6 +149,10 @@ class Engine(Protocol):
         Raises:
             InputError: ``prompt`` is empty or longer than ``n_ctx``.
         """
+        ...
+
+    def count_computed(self, prompt: Prompt) -> int:
+        """First positions of ``prompt`` that are there already, computed as they would be now."""
         ...
 
     def decode(self, token: int) -> Logits:

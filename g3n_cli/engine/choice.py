@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from g3n_cli.engine.api import Engine, Logits, Progress
+from g3n_cli.engine.api import Engine, Logits, Prefill, Progress
 from g3n_cli.engine.hparams import ARCHITECTURE
 from g3n_cli.engine.prompt import Prompt
 from g3n_cli.engine.stats import GenerationStats, StopReason
@@ -63,6 +63,7 @@ class ChoiceAnswer:
         choices: The texts.
         on_progress: Told how far the prompt is read.
         started: ``time.perf_counter`` when the wait for the answer began.
+        prefill: Reads the prompt in the engine's stead, or None.
 
     Attributes:
         ids: Tokens of the answer.
@@ -77,12 +78,14 @@ class ChoiceAnswer:
         choices: Choices,
         on_progress: Progress | None,
         started: float,
+        prefill: Prefill | None = None,
     ) -> None:
         self.ids: tuple[int, ...] = ()
         self.text = ""
         self.ranking: tuple[ScoredChoice, ...] = ()
         self._engine, self._prompt, self._choices = engine, prompt, choices
         self._on_progress, self._started = on_progress, started
+        self._read_prompt = prefill or engine.prefill
         self._reused = 0
         self._prefill_s: float | None = None
         self._answer_s: float | None = None
@@ -163,7 +166,7 @@ class ChoiceAnswer:
         """Logits after the prompt and the beginning of a choice."""
         if not begin:
             started = time.perf_counter()
-            logits = self._engine.prefill(self._prompt, self._note_progress)
+            logits = self._read_prompt(self._prompt, self._note_progress)
             self._prefill_s = time.perf_counter() - started
             return logits
         prompt, ids = self._prompt, np.asarray(begin, np.int32)

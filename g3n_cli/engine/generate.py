@@ -6,7 +6,7 @@ import codecs
 import time
 from collections.abc import Iterator, Sequence
 
-from g3n_cli.engine.api import Engine, Logits, Progress
+from g3n_cli.engine.api import Engine, Logits, Prefill, Progress
 from g3n_cli.engine.prompt import NO_TOKEN, Prompt
 from g3n_cli.engine.sampler import Sampler
 from g3n_cli.engine.stats import GenerationStats, StopReason
@@ -27,6 +27,7 @@ class Generation(Iterator[str]):
         on_progress: Told how far the prefill is.
         started: ``time.perf_counter`` when the wait for the answer began; None for now.
         keeps_prompt: Let the engine come back to the prompt's end however long the answer is.
+        prefill: Reads the prompt in the engine's stead, or None.
 
     Attributes:
         ids: Tokens of the answer, without the one that ended it.
@@ -44,6 +45,7 @@ class Generation(Iterator[str]):
         started: float | None = None,
         *,
         keeps_prompt: bool = False,
+        prefill: Prefill | None = None,
     ) -> None:
         self.ids: list[int] = []
         self.text = ""
@@ -54,6 +56,7 @@ class Generation(Iterator[str]):
         self._stop = _StopFilter(stop)
         self._on_progress = on_progress
         self._keeps_prompt = keeps_prompt
+        self._read = prefill or engine.prefill
         self._started = time.perf_counter() if started is None else started
         self._reused = 0
         self._prefill_s: float | None = None
@@ -121,11 +124,11 @@ class Generation(Iterator[str]):
         start = time.perf_counter()
         if self._keeps_prompt and len(self._prompt) > 1:
             # An engine can come back to where a prefill has begun: to the prompt's last position.
-            self._engine.prefill(self._prompt.slice(0, len(self._prompt) - 1), self._note_progress)
+            self._read(self._prompt.slice(0, len(self._prompt) - 1), self._note_progress)
             self._reused -= 1  # counted from the whole prompt's length
             logits = self._engine.prefill(self._prompt)
         else:
-            logits = self._engine.prefill(self._prompt, self._note_progress)
+            logits = self._read(self._prompt, self._note_progress)
         self._prefill_s = time.perf_counter() - start
         return logits
 

@@ -107,10 +107,18 @@ class LlamaEngine:
         """Positions computed and kept."""
         return len(self._keys)
 
+    @property
+    def state_identity(self) -> None:
+        """None: only Gemma 3n's K/V is kept."""
+
+    def count_computed(self, prompt: Prompt) -> int:
+        """First positions of ``prompt`` that are there already."""
+        return count_common(self._keys, prompt.keys)
+
     def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
         """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
         self._check(prompt)
-        self.trim(min(count_common(self._keys, prompt.keys), len(prompt) - 1))
+        self.trim(min(self.count_computed(prompt), len(prompt) - 1))
         start, total = self.n_past, len(prompt) - self.n_past
         while self.n_past < len(prompt):
             if on_progress:

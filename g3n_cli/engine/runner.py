@@ -206,6 +206,11 @@ class Gemma3nEngine:
         self.trim(self._count_computed_alike(state.n_kept))
         return self.n_past
 
+    @property
+    def state_identity(self) -> str:
+        """What K/V depends on besides tokens; see ``Engine.state_identity``."""
+        return f"{self._identity} {self._size.widths} {self._prefill_size.widths}"
+
     @functools.cached_property
     def _identity(self) -> str:
         return identify(self._gguf, self._settings, self._info.kernels)
@@ -216,7 +221,7 @@ class Gemma3nEngine:
         """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
         check_length(prompt, self.n_ctx)
         self._load_weights()  # nothing to do, unless a change of size was interrupted
-        self.trim(min(self._count_reusable(prompt), len(prompt) - 1))
+        self.trim(min(self.count_computed(prompt), len(prompt) - 1))
         self._cache.save_snapshot()
         start, total = self.n_past, len(prompt) - self.n_past
         self._ple.prefetch(self._ple_rows(prompt.ple_ids[start:]))
@@ -325,8 +330,8 @@ class Gemma3nEngine:
                 return position
         return len(self._widths)
 
-    def _count_reusable(self, prompt: Prompt) -> int:
-        """Positions of ``prompt`` that are there already, computed as they would be now.
+    def count_computed(self, prompt: Prompt) -> int:
+        """First positions of ``prompt`` that are there already; see ``Engine.count_computed``.
 
         Those from before a change of size count too while the prompt continues them all.
         """

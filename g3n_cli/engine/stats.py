@@ -17,6 +17,7 @@ class GenerationStats:
     Attributes:
         prompt_tokens: Positions of the prompt.
         reused_tokens: Those of them that were computed before.
+        disk_tokens: Those of ``reused_tokens`` that were read from disk for this answer.
         output_tokens: Tokens of the answer, without the one that ended it.
         ttft_s: From ``started`` to the choice of the first token, ``encode_s`` included but not
             ``read_s``; of a server's answer, to the arrival of its first text.
@@ -43,3 +44,4 @@ class GenerationStats:
     prefill_s: float | None = None
     encode_s: float | None = None
     read_s: float | None = None
+    disk_tokens: int | None = None

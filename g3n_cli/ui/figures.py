@@ -17,7 +17,8 @@ def format_stats(conversation: Conversation, stats: GenerationStats) -> str:
     """One line about an answer of this conversation; what nobody knows is left out."""
     parts = []
     if stats.prompt_tokens is not None:
-        reused = f" ({stats.reused_tokens:,} reused)" if stats.reused_tokens else ""
+        from_disk = f", {stats.disk_tokens:,} from disk" if stats.disk_tokens else ""
+        reused = f" ({stats.reused_tokens:,} reused{from_disk})" if stats.reused_tokens else ""
         parts.append(f"prompt {stats.prompt_tokens:,}{reused}{_format_rate(stats.prefill_tps)}")
     if stats.output_tokens is not None:
         parts.append(f"answer {stats.output_tokens:,}{_format_rate(stats.decode_tps)}")
@@ -58,6 +59,8 @@ def describe_answer(
         "text": reply.text,
         "model": conversation.name,
         "prompt_tokens": stats.prompt_tokens,
+        "reused_tokens": stats.reused_tokens,
+        "disk_tokens": stats.disk_tokens,
         "output_tokens": stats.output_tokens,
         "load_s": load_s,
         "read_s": stats.read_s,

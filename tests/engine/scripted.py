@@ -59,6 +59,7 @@ class FakeEngine:
             end_ids=frozenset({END}),
         )
         self.tokenizer = ByteTokenizer()
+        self.state_identity: str | None = "scripted"
         self.n_ctx = n_ctx
         self.keys: list[Key] = []
         self.prompts: list[Prompt] = []
@@ -95,6 +96,9 @@ class FakeEngine:
     def load_state(self, path):
         self.keys = json.loads(path.read_text())
         return len(self.keys)
+
+    def count_computed(self, prompt):
+        return count_common(self.keys, prompt.keys)
 
     @property
     def n_past(self) -> int:
