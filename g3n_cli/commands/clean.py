@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 HELP = """Delete what g3n keeps on this machine; g3n config shows it.
 
-Without --what it is what can be made again: what models have computed of conversations and system texts (kv), and
-caches. Conversations, models, history and results are deleted only where --what names them.
+Without --what it is what can be made again: what models have computed of conversations and of
+system texts (kv), and caches. Conversations, models, history and results are deleted only where
+--what names them.
 
 \b
   g3n clean                        tells what would go, and asks
