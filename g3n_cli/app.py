@@ -204,7 +204,7 @@ def _translate(error: typer.TyperException) -> UsageError:
     message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's
     if "unexpected extra argument" in message and command in _WITH_PROMPT:
         hint = "put the prompt in quotes, and patterns of files too"
-        return UsageError("there is more than one prompt", hint)
+        return UsageError(f"there is more than one prompt: {message.partition('(')[2][:-1]}", hint)
     return UsageError(message, hint=f"see {command} --help")
 
 
