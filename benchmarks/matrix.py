@@ -32,7 +32,9 @@ from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.validate import open_model
 from g3n_cli.registry.models import resolve
 
-MODELS = "e2b-q4_0,e4b-q4_0,g3n-mini,smollm2"
+MODELS = "e2b-q4_0,e4b-q4_0,smollm2"
+"""Without g3n-mini: llama.cpp knows no per-layer embeddings but those of 256 values."""
+
 PROMPTS, DEPTHS = "128,512,2048", "0,4096"
 QUICK_PROMPTS, QUICK_DEPTHS = "128,512", "0"
 
