@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import pexpect
 import pytest
+
+from tests.program import ROOT
 
 pytestmark = pytest.mark.model
 
@@ -63,6 +66,11 @@ def test_json_has_exactly_its_fields(g3n):
     assert answer["size"] == "full"
     assert 0 < answer["ttft_s"] < 60
     assert answer["peak_rss_bytes"] > 50e6
+
+
+def test_the_readme_names_the_figures_of_an_answer():
+    shown = re.search(r"prints one object: `([^`]*)`", (ROOT / "README.md").read_text())
+    assert re.split(r",\s+", shown[1]) == FIELDS
 
 
 def test_a_rate_without_meaning_is_null(g3n):
