@@ -198,9 +198,12 @@ def render_matrix(result: Mapping[str, Any]) -> str:
             if not cell["pairs"]:
                 row += [cell["not_run"] or "not run yet", "", ""]
                 continue
-            ours, theirs = ([metric.of(pair[side]) for pair in cell["pairs"]] for side in SIDES)
-            ratio = median_ratio(ours, theirs, is_rate=metric.is_rate)
-            row += [*(f"{median(x):.{metric.digits}f}" for x in (ours, theirs)), f"{ratio:.2f}x"]
+            sides = [[metric.of(pair[side]) for pair in cell["pairs"]] for side in _sides_of(cell)]
+            row += [f"{median(x):.{metric.digits}f}" for x in sides]
+            if cell["alone"]:
+                row += ["cannot load it", ""]
+            else:
+                row.append(f"{median_ratio(*sides, is_rate=metric.is_rate):.2f}x")
         rows.append(row)
     heads = ["model", "depth", "prompt"]
     for metric in MATRIX_METRICS:
@@ -212,7 +215,13 @@ def render_matrix(result: Mapping[str, Any]) -> str:
         "",
         *table(heads, rows),
     ]
+    refused = {cell["model"]: cell["alone"] for cell in result["cells"] if cell["alone"]}
+    lines += [f"\n{model}: llama.cpp does not know {why}" for model, why in refused.items()]
     return "\n".join(lines) + "\n"
+
+
+def _sides_of(cell: Mapping[str, Any]) -> Sequence[str]:
+    return SIDES[:1] if cell["alone"] else SIDES
 
 
 def chart_matrix(result: Mapping[str, Any]) -> list[Chart]:
@@ -230,7 +239,7 @@ def chart_matrix(result: Mapping[str, Any]) -> list[Chart]:
                 ),
             )
             for depth in dict.fromkeys(cell["depth"] for cell in cells)
-            for side in SIDES
+            for side in _sides_of(cells[0])
         ]
         if series:
             title = f"First token, {model}"

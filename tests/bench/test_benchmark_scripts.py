@@ -79,7 +79,7 @@ def test_what_a_model_was_not_made_for_is_not_run(tiny, tmp_path, monkeypatch, c
 
 def test_the_matrix_table_and_chart_show_medians_of_pairs():
     pairs = [{"g3n": make_samples(1), "llama.cpp": make_samples(2)} for _ in range(2)]
-    blank = {"model": "m", "depth": 0, "not_run": None}
+    blank = {"model": "m", "depth": 0, "not_run": None, "alone": None}
     cells = [{**blank, "n_prompt": n, "pairs": pairs} for n in (128, 512)]
     result = {
         "kind": "matrix",
@@ -95,6 +95,18 @@ def test_the_matrix_table_and_chart_show_medians_of_pairs():
         "g3n, depth 0": ((128, 8.0), (512, 8.0)),
         "llama.cpp, depth 0": ((128, 16.0), (512, 16.0)),
     }
+
+
+def test_a_model_that_llama_cpp_cannot_load_is_measured_alone(tmp_path, capsys):
+    out = tmp_path / "matrix.json"
+    matrix.main(["--models", "g3n-mini", *FLAGS, "--depths", "0", "--out", str(out)])
+    result = json.loads(out.read_text())
+    assert [set(cell["pairs"][0]) for cell in result["cells"]] == [{"g3n"}, {"g3n"}]
+    table = capsys.readouterr().out
+    assert "cannot load it" in table
+    assert "g3n-mini: llama.cpp does not know per-layer embeddings of" in table
+    (chart,) = report.chart_matrix(result)
+    assert [series.name for series in chart.series] == ["g3n, depth 0"]
 
 
 def test_the_page_says_what_was_not_run(tmp_path):
