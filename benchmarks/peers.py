@@ -1,12 +1,13 @@
-"""Measure g3n beside peers that have models of their own: litert-lm and ollama, where they are.
+"""Measure g3n beside peers that cannot load its file: transformers in torch, litert-lm, ollama.
 
 Run from the root of the repository:
 
     python -m benchmarks.peers MODEL.gguf --litert MODEL.litertlm --ollama gemma3n:e2b \
-        --out benchmarks/results/peers.json
+        --torch-python VENV/bin/python --out benchmarks/results/peers.json
 
-litert-lm comes from PyPI (``pip install litert-lm``), its models from Google; ollama's server must
-be running. A peer that is not there is recorded as not run, with the reason.
+torch computes a model of the file's shape with weights of noise in bfloat16. litert-lm comes from
+PyPI (``pip install litert-lm``), its models from Google; ollama's server must be running. A peer
+that is not there is recorded as not run, with the reason.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import (
+    ROOT,
     describe_machine,
     describe_model,
     find_model,
@@ -58,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = find_model(options.model)
     peers: dict[str, Run] = {"g3n": lambda seed: run_g3n(model, options, seed)}
     missing: dict[str, str] = {}
-    for name, found in (("litert-lm", _find_litert(options)), ("ollama", _find_ollama(options))):
+    for name, found in (
+        ("torch", _find_torch(model, options)),
+        ("litert-lm", _find_litert(options)),
+        ("ollama", _find_ollama(options)),
+    ):
         if isinstance(found, str):
             missing[name] = found
         else:
@@ -68,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "machine": describe_machine(),
         "models": {
             "g3n": describe_model(model),
+            **({"torch": {"name": "bfloat16, transformers"}} if "torch" in peers else {}),
             **({"litert-lm": describe_model(options.litert)} if "litert-lm" in peers else {}),
             **({"ollama": {"name": options.ollama}} if "ollama" in peers else {}),
         },
@@ -108,6 +115,29 @@ def run_g3n(model: Path, options: argparse.Namespace, seed: int) -> Sample:
         "decode_tps": options.decode / sum(samples["decode_s"]),
         "peak_rss_bytes": samples["peak_rss_bytes"],
     }
+
+
+def run_torch(model: Path, options: argparse.Namespace, seed: int) -> Sample:
+    """The classes of transformers in torch, in a process and an environment of its own.
+
+    Raises:
+        SystemExit: it failed; its messages have been shown.
+    """
+    numbers = (options.prompt, options.decode, options.threads, seed)
+    done = subprocess.run(
+        [options.torch_python, "-m", "benchmarks.peer_torch", str(model.resolve())]
+        + [str(n) for n in numbers],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.stderr.write(done.stderr[-3000:])
+        raise SystemExit("error: torch failed")
+    measured: Sample = json.loads(done.stdout)
+    return measured
 
 
 def run_litert(program: str, options: argparse.Namespace) -> Sample:
@@ -173,6 +203,13 @@ def read_ollama(told: dict[str, Any]) -> Sample:
     }
 
 
+def _find_torch(model: Path, options: argparse.Namespace) -> Run | str:
+    command = [options.torch_python, "-c", "import torch, transformers.models.gemma3n"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        return "torch or transformers is not installed"
+    return lambda seed: run_torch(model, options, seed)
+
+
 def _find_litert(options: argparse.Namespace) -> Run | str:
     program = shutil.which("litert-lm")
     if program is None:
@@ -194,6 +231,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", help="GGUF file, or a shape to make: e2b-q4_0, ...")
+    parser.add_argument("--torch-python", default=sys.executable, help="an interpreter with torch")
     parser.add_argument("--litert", type=Path, help="a .litertlm file of the same model")
     parser.add_argument("--ollama", metavar="NAME", help="what ollama calls the same model")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each")

@@ -339,7 +339,7 @@ RENDERERS = {
 
 EXPECTED = {
     "matrix": "models x prompts x depths beside llama.cpp (`matrix.py`)",
-    "peers": "litert-lm and ollama (`peers.py`)",
+    "peers": "transformers in torch, litert-lm and ollama (`peers.py`)",
     "map": "`g3n map` beside a loop of `g3n chat` (`map.py`)",
     "agreement": "figures of `g3n bench` beside looks from outside (`agreement.py`)",
 }

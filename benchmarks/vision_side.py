@@ -148,7 +148,8 @@ def _read_weights(mmproj: Path) -> dict[str, Floats]:
     }
 
 
-def _read_peak() -> int:
+def read_peak() -> int:
+    """Most bytes that this process had in memory at once."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = [line for line in lines if line.startswith("VmHWM")]
     return int(peak.split()[1]) * 1024
@@ -175,7 +176,7 @@ def main() -> None:
         "open_s": open_s,
         "first_s": times_s[0],
         "encode_s": times_s[1:],
-        "peak_rss_bytes": _read_peak(),
+        "peak_rss_bytes": read_peak(),
     }
     sys.stdout.write(json.dumps(measured))
 

@@ -1,6 +1,7 @@
 """The matrix, peers and agreement scripts of ``benchmarks/``."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -143,12 +144,14 @@ def test_figures_of_ollama_are_in_nanoseconds():
 
 
 def test_peers_that_are_not_there_are_told(tiny, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(peers.shutil, "which", lambda _program: None)
     flags = ["--rounds", "1", "--prompt", "9", "--decode", "2", "--threads", "1"]
+    flags += ["--torch-python", shutil.which("false")]
+    monkeypatch.setattr(peers.shutil, "which", lambda _program: None)
     peers.main([str(tiny), *flags, "--out", str(tmp_path / "peers.json")])
     rows = rows_of(capsys.readouterr().out)
     assert rows["litert-lm"][0] == "not run: litert-lm is not installed"
     assert rows["ollama"][0] == "not run: ollama is not installed"
+    assert rows["torch"][0] == "not run: torch or transformers is not installed"
     assert float(rows["g3n, tiny.gguf"][1].split()[0]) >= 0
 
 
