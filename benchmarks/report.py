@@ -194,20 +194,20 @@ def render_matrix(result: Mapping[str, Any]) -> str:
     rows = []
     for cell in result["cells"]:
         row = [cell["model"], str(cell["depth"]), str(cell["n_prompt"])]
-        for metric in MATRIX_METRICS:
-            if not cell["pairs"]:
-                row += [cell["not_run"] or "not run yet", "", ""]
-                continue
+        if not cell["pairs"]:
+            row.append(cell["not_run"] or "not run yet")
+        for metric in MATRIX_METRICS if cell["pairs"] else ():
             sides = [[metric.of(pair[side]) for pair in cell["pairs"]] for side in _sides_of(cell)]
             row += [f"{median(x):.{metric.digits}f}" for x in sides]
             if cell["alone"]:
-                row += ["cannot load it", ""]
+                row += ["-", ""]
             else:
                 row.append(f"{median_ratio(*sides, is_rate=metric.is_rate):.2f}x")
         rows.append(row)
     heads = ["model", "depth", "prompt"]
     for metric in MATRIX_METRICS:
         heads += [f"{metric.title}: g3n", "llama.cpp", "g3n better by"]
+    rows = [row + [""] * (len(heads) - len(row)) for row in rows]
     lines = [
         f"Up to {settings['pairs']} pairs of each; medians; {settings['n_threads']} threads,"
         f" {settings['n_decode']} tokens decoded; llama-cpp-python's defaults. At depth 0 decoding"
@@ -216,7 +216,7 @@ def render_matrix(result: Mapping[str, Any]) -> str:
         *table(heads, rows),
     ]
     refused = {cell["model"]: cell["alone"] for cell in result["cells"] if cell["alone"]}
-    lines += [f"\n{model}: llama.cpp does not know {why}" for model, why in refused.items()]
+    lines += [f"\n{model}: llama.cpp cannot load {why}" for model, why in refused.items()]
     return "\n".join(lines) + "\n"
 
 
