@@ -62,15 +62,12 @@ def parse_setting(name: str, text: str) -> Sequence[object]:
     """Values of a setting, separated by commas, whatever their type.
 
     Args:
-        name: That of its flag, without ``--``.
+        name: One of ``SETTINGS``: that of its flag, without ``--``.
         text: Values as they would be given to the flag.
 
     Raises:
-        UsageError: there is no such setting, or a value of another type.
+        UsageError: a value of another type.
     """
-    if name not in SETTINGS:
-        known = ", ".join(sorted(SETTINGS))
-        raise UsageError(f"there is no setting {name!r}", f"there is {known}")
     kind = get_type_hints(EngineSettings)[SETTINGS[name]]
     if kind in (int, int | None):
         return parse_numbers(text, f"--{name}")

@@ -95,12 +95,15 @@ def measure(job: Job, on_phase: Callable[[str], None]) -> Sample:
         medium = _Medium(engine, job)
         on_phase("measuring")
         timed = _time_tokens(engine, case, ids, medium)
+        peak_run_rss_bytes = memory.read_peak_rss_bytes()
         ranges = engine.memory_ranges if isinstance(engine, Gemma3nEngine) else {}
+        ledger = memory.read_ledger(ranges, case.path, python_bytes)
         return Sample(
             load_s=load_s,
             peak_load_rss_bytes=peak_load_rss_bytes,
-            peak_run_rss_bytes=memory.read_peak_rss_bytes(),
-            ledger=memory.read_ledger(ranges, case.path, python_bytes),
+            # The kernel counts the peak in steps of some pages, the ledger each page.
+            peak_run_rss_bytes=max(peak_run_rss_bytes, ledger.rss_bytes),
+            ledger=ledger,
             **timed,
         )
     finally:

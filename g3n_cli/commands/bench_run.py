@@ -19,6 +19,7 @@ from g3n_cli.bench.environment import describe_environment
 from g3n_cli.bench.files import History, write_report
 from g3n_cli.bench.formats import FILE_FORMATS, format_report
 from g3n_cli.bench.memory import check_kernel
+from g3n_cli.bench.page_cache import chill
 from g3n_cli.bench.result import Report
 from g3n_cli.bench.runner import Plan, Runner, Status
 from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting
@@ -79,6 +80,8 @@ def run_request(request: Request) -> None:
     terminal = Terminal.of_process()
     kind = choose_file_format(request)
     ab = parse_ab(request.ab) if request.ab else None
+    if request.file and request.content == "random":
+        raise UsageError("--file and --tokens random contradict each other")
     source = Source(
         request.content, load_text() if request.file is None else read_text(request.file)
     )
@@ -88,6 +91,9 @@ def run_request(request: Request) -> None:
     plan = make_plan(request, make_cases(request, ab, terminal), source)
     check_cases(plan.cases)
     check_servers(plan.cases, request.content, terminal, is_cold=request.is_cold)
+    if request.is_cold:
+        for path in dict.fromkeys(path for case in plan.cases for path in case.files):
+            chill(path)  # what the system keeps shall not end the run later
     Run(request, ab, kind, terminal).execute(plan)
 
 
@@ -124,6 +130,7 @@ def make_cases(request: Request, ab: Ab | None, terminal: Terminal) -> tuple[Cas
 def _make_sides(request: Request, ab: Ab, terminal: Terminal) -> list[Sweep]:
     """The sweep of each value of ``--ab``."""
     values, name = (ab.a, ab.b), ab.setting
+    _check_setting(name)
     if name == "model":
         if request.models or request.synthetic:
             raise UsageError("--ab model=A,B names the models", "leave -m and --synthetic out")
@@ -160,6 +167,12 @@ def _make_sides(request: Request, ab: Ab, terminal: Terminal) -> list[Sweep]:
     settings = [{**request.settings, name: value} for value in values]
     models, servers = _find_models(request, terminal)
     return [_make_sweep(replace(request, settings=each), models, servers) for each in settings]
+
+
+def _check_setting(name: str) -> None:
+    known = {*SETTINGS, *MEDIA_SETTINGS, "model", "device"}
+    if name not in known:
+        raise UsageError(f"there is no setting {name!r}", f"there is {', '.join(sorted(known))}")
 
 
 def choose_file_format(request: Request) -> FileFormat:

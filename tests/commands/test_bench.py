@@ -1,5 +1,6 @@
 import contextlib
 import json
+import mmap
 import os
 import re
 import signal
@@ -182,6 +183,17 @@ def test_a_cold_run_drops_the_file_first(g3n):
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_a_file_that_stays_cached_is_refused_before_any_work(g3n):
+    path = g3n.home / "held.gguf"
+    path.write_bytes(SMALL8.read_bytes())
+    models = ("-m", SMALL8, "-m", path, "-t", "1", "--cold")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
+        assert sum(mapping[:: mmap.PAGESIZE]) > 0
+        done = g3n.run("bench", *models, *SHORT)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"held.gguf stays in the page cache" in done.stderr
+
+
 def test_the_environment_and_the_configuration_choose_too(g3n):
     config = g3n.home / "config.toml"
     config.write_text('[bench]\nn-prompt = "5"\nn-gen = "2"\nrepetitions = 1\nthreads = "1"\n')
@@ -227,6 +239,7 @@ def test_a_synthetic_model_gets_encoders_that_a_chat_finds(g3n):
         (("--preset", "slow"), 2, "--preset"),
         (("-o", "xml"), 2, "--format"),
         (("--ab", "colour=red,green"), 2, "no setting 'colour'"),
+        (("--tokens", "random", "--file", "x.txt"), 2, "contradict"),
         (("--ab", "kv=f16,q9"), 2, "--kv"),
         (("-m", MAT12, "--kernels", "ggml", "--ab", "act=f32,q8"), 2, "--act f32"),
         (("--ab", "size=full,huge"), 2, "no size"),
@@ -277,6 +290,13 @@ def test_what_cannot_be_is_refused_before_any_work(
     assert lines[0].startswith("error: ")
     assert part in lines[0]
     assert len(lines) == 1 or lines[1].startswith("hint: ")
+
+
+def test_all_that_can_be_compared_is_named(g3n):
+    done = g3n.run("bench", "--ab", "modl=a.gguf,b.gguf")
+    assert_fails(done, 2, "no setting 'modl'")
+    for name in ("device", "image-size", "mmproj", "model", "prefill"):
+        assert name in done.stderr.decode().splitlines()[1]
 
 
 def test_a_missing_model_is_refused(g3n):
