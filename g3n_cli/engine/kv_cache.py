@@ -89,7 +89,7 @@ class KvCache:
         kind: KvType,
         offload: Offload | None = None,
     ) -> None:
-        self._hparams, self._n_ctx = hparams, n_ctx
+        self._hparams = hparams
         self.n_ring = count_ring_rows(hparams, n_ctx, n_batch)
         self.n_past = 0
         self._ring_positions = np.full(self.n_ring, UNWRITTEN, np.int64)
