@@ -18,7 +18,7 @@ from g3n_cli.engine.offload import open_offload
 from g3n_cli.engine.plan import CpuExecutor, Plans
 from g3n_cli.engine.ple import PleTable
 from g3n_cli.engine.products import check_activations
-from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.tensors import PLE_TENSOR, find_unused
 from g3n_cli.engine.tokenizer import LlamaTokenizer
 from g3n_cli.engine.validate import check_tokenizer
 from g3n_cli.engine.weights import Weights
