@@ -13,7 +13,7 @@ from g3n_cli.engine.gemma3n import Gemma3n
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import KvCache
-from g3n_cli.engine.matformer import Size, SizeResolver, find_width_multiple
+from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.offload import open_offload
 from g3n_cli.engine.plan import CpuExecutor, Plans
 from g3n_cli.engine.ple import PleTable
@@ -89,8 +89,8 @@ class LoadedModel:
             self.weights = weights
             multiple = find_width_multiple(gguf, repack=settings.repack)
             self.resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)
-            self.size: Size = self.resolver.resolve(settings.size)
-            self.prefill_size: Size = self.resolver.resolve(settings.prefill_size or settings.size)
+            self.size = self.resolver.resolve(settings.size)
+            self.prefill_size = self.resolver.resolve(settings.prefill_size or settings.size)
             self.load()
             cache = KvCache(hparams, settings.n_ctx, settings.n_batch, settings.kv, offload)
             stack.callback(cache.close)
