@@ -77,4 +77,4 @@ def random_prompt(n: int, seed: int = 0, n_vocab: int = 512) -> Prompt:
 
 def make_shape(engine: Gemma3nEngine, *extents: int) -> StepShape:
     """Shape of a step of the size that the engine has; see ``StepShape`` for the extents."""
-    return StepShape(*extents, engine._size.widths)
+    return StepShape(*extents, engine._model.size.widths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from g3n_cli.commands.media_options import STDIN, read_files
+from g3n_cli.commands.media_options import STDIN, check_stdin, read_files
 from g3n_cli.errors import UsageError
 from g3n_cli.registry.prompts import PromptTemplate
 
@@ -69,10 +69,7 @@ def ask(
     """
     from g3n_cli.chat.conversation import Question
 
-    if names.count(STDIN) > 1:
-        raise UsageError("-f - can be given once only")
-    if STDIN in names and terminal.stdin.isatty():
-        raise UsageError("-f - wants something piped in")
+    check_stdin(names, terminal, "-f -")
     text = ""
     if not is_open:
         text = read_question(

@@ -110,19 +110,22 @@ def read_wanted(context: typer.Context, *, is_open: bool) -> Wanted | None:
         raise UsageError(f"{given} is for single answers", "give a prompt, or pipe one in")
     if flags["choice_exit"] and len(choices) > MOST_EXITS:
         raise UsageError(f"--choice-exit tells at most {MOST_EXITS} choices apart")
-    constraint = read_constraint(context)
+    constraint = read_constraint(context, choices)
     return None if constraint is None else Wanted(constraint, flags["choice_exit"])
 
 
-def read_constraint(context: typer.Context) -> Constraint | None:
+def read_constraint(context: typer.Context, choices: tuple[str, ...]) -> Constraint | None:
     """What ``--schema`` or ``--choice`` of a command say about answers; None if all are welcome.
+
+    Args:
+        context: Of the command.
+        choices: What ``--choice`` means; none if it is not given.
 
     Raises:
         UsageError: the flags make no sense, alone or with others.
         InputError: the file of a schema cannot be read.
     """
     flags = context.params
-    choices = read_choices(flags["choice"] or ())
     schema: str | AnswerSchema | None = flags["schema"]
     if schema is None and not choices:
         return None

@@ -18,7 +18,12 @@ from g3n_cli.commands.answer_options import (
     TopPOption,
 )
 from g3n_cli.commands.chat import check_stop
-from g3n_cli.commands.constrained_options import ChoiceOption, SchemaOption, read_constraint
+from g3n_cli.commands.constrained_options import (
+    ChoiceOption,
+    SchemaOption,
+    read_choices,
+    read_constraint,
+)
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.map_run import Job, LocalModel, ServerModel, check_output, run
 from g3n_cli.commands.media_options import MmprojOption
@@ -146,8 +151,8 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     ] = 0,
     stop: StopOption = None,
     grammar: GrammarOption = None,
-    schema: SchemaOption = None,  # noqa: ARG001  read_constraint has it, and the next one
-    choice: ChoiceOption = None,  # noqa: ARG001
+    schema: SchemaOption = None,  # noqa: ARG001  read_constraint has it
+    choice: ChoiceOption = None,
     ctx: CtxOption = EngineSettings.n_ctx,
     threads: ThreadsOption = None,
     batch: BatchOption = EngineSettings.n_batch,
@@ -198,7 +203,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     stops = tuple(stop or ())
     check_stop(stops)
     check_output(output, format_, resume=resume)
-    constraint = read_constraint(context)
+    constraint = read_constraint(context, read_choices(choice or ()))
     if is_remote:
         refuse_engine_flags(context, FOR_SERVERS)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
+from g3n_cli.errors import UsageError
+
 if TYPE_CHECKING:
     from g3n_cli.engine.encoders.open import Projector
     from g3n_cli.media.options import MediaOptions
@@ -172,6 +174,23 @@ def find_encoders(
     projector = Projector(path, n_threads, rows_folder if keeps_rows else None)
     projector.check(*kinds)
     return projector
+
+
+def check_stdin(names: Sequence[str], terminal: Terminal, shown: str) -> None:
+    """Refuse to wait for a person, or to read standard input twice.
+
+    Args:
+        names: Of files, as they were given.
+        terminal: Whose input is meant.
+        shown: How the command line names standard input.
+
+    Raises:
+        UsageError: that would be so.
+    """
+    if names.count(STDIN) > 1:
+        raise UsageError(f"{shown} can be given once only")
+    if STDIN in names and terminal.stdin.isatty():
+        raise UsageError(f"{shown} wants something piped in")
 
 
 def read_files(

@@ -14,6 +14,7 @@ from g3n_cli.commands.media_options import (
     EndOption,
     MmprojOption,
     StartOption,
+    check_stdin,
     find_encoders,
 )
 from g3n_cli.commands.options import (
@@ -103,7 +104,7 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
     from g3n_cli.ui.terminal import Terminal
 
     terminal = Terminal.of_process()
-    check_stdin(file, terminal)
+    check_stdin(file, terminal, "-")
     sources = [open_source(name, terminal) for name in file]
     spec = resolve(model)
     projector = find_encoders(spec, mmproj, settings.n_threads, ["audio"], keeps_rows=False)
@@ -120,18 +121,6 @@ def transcribe(  # noqa: PLR0913  one parameter for each flag
             session = stack.enter_context(opening)
         stack.enter_context(present(session, "transcribe"))
         write_all(session, sources, options, terminal, translate, output, has_times=timestamps)
-
-
-def check_stdin(names: list[str], terminal: Terminal) -> None:
-    """Refuse to wait for a person, or to read standard input twice.
-
-    Raises:
-        UsageError: that would be so.
-    """
-    if names.count(STDIN) > 1:
-        raise UsageError("- can be given once only")
-    if STDIN in names and terminal.stdin.isatty():
-        raise UsageError("- wants something piped in")
 
 
 def open_source(name: str, terminal: Terminal) -> Source:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from g3n_cli.convert.safetensors import Weight
 from g3n_cli.engine.gguf import GgufFile, TensorInfo, Value
 from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.gguf_writer import GgufWriter, TensorSpec
+from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import ModelError
+from g3n_cli.ggml.abort import AbortFlag
+from g3n_cli.ggml.backend import Aborted
 from g3n_cli.ggml.quantize import F32, Bytes, convert_rows
 
 _WINDOW = 1 << 20
@@ -95,15 +99,31 @@ def write_plan(
 ) -> None:
     """Write the file; takes some 12 MB for every core, up to 8 of them.
 
+    KeyboardInterrupt or Terminated, raised by a signal, ends it after the values under way.
+
     Args:
         plan: What to write.
         out: The file to make; it appears once it is complete.
-        on_progress: Called with bytes written and bytes in all.
+        on_progress: Called with bytes written and bytes in all, on a thread of its own.
 
     Raises:
         G3nError: the file cannot be written.
         ModelError: weights cannot be read, or have values that the type cannot hold.
     """
+    abort = AbortFlag()
+
+    def go_on(done: int, total: int) -> None:
+        if abort.is_set():
+            raise Aborted
+        if on_progress:
+            on_progress(done, total)
+
+    # On a thread that no signal reaches: one inside ``submit`` would leave the pool locked.
+    with closing(Worker(abort.set)) as worker:
+        worker.run(lambda: _write(plan, out, go_on))
+
+
+def _write(plan: Plan, out: Path, on_progress: Callable[[int, int], None]) -> None:
     n_threads = min(count_physical_cores(), _MOST_THREADS)
     specs = [part.spec for part in plan.parts]
     with (

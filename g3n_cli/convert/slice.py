@@ -21,7 +21,7 @@ from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.gguf_writer import GgufWriter, TensorSpec, ValueType, make_array
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.matformer import Size
-from g3n_cli.engine.summary import PLE_TENSOR
+from g3n_cli.engine.tensors import PLE_TENSOR
 from g3n_cli.errors import UsageError
 from g3n_cli.ggml.quantize import convert_rows
 

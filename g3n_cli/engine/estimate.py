@@ -22,7 +22,7 @@ from g3n_cli.engine.kv_cache import KV_TYPES, N_SNAPSHOTS, STEP_MULTIPLE, KvCach
 from g3n_cli.engine.matformer import FULL, SizeResolver, find_width_multiple
 from g3n_cli.engine.plan import CpuExecutor, Plans
 from g3n_cli.engine.ple import N_WARM_ROWS
-from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.tensors import PLE_TENSOR, find_unused
 from g3n_cli.engine.weights import Weights
 from g3n_cli.ggml.backend import CpuBackend
 from g3n_cli.kernels.library import load_kernels

@@ -11,22 +11,19 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from g3n_cli.config import KvType
 from g3n_cli.engine.hparams import HParams
+from g3n_cli.engine.offload import Offload
 from g3n_cli.errors import UsageError
 from g3n_cli.ggml.device_backend import DeviceBackend
 from g3n_cli.ggml.graph import F32, I64
 from g3n_cli.ggml.handles import Buffer, Context, MemoryRange, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
-
-if TYPE_CHECKING:
-    from g3n_cli.engine.offload import Offload  # which needs to know this module's rows
 
 KV_TYPES: dict[KvType, int] = {"f32": 0, "f16": 1, "q8_0": 8, "q4_0": 2}
 N_SNAPSHOTS = 4
@@ -89,7 +86,7 @@ class KvCache:
         kind: KvType,
         offload: Offload | None = None,
     ) -> None:
-        self._hparams, self._n_ctx = hparams, n_ctx
+        self._hparams = hparams
         self.n_ring = count_ring_rows(hparams, n_ctx, n_batch)
         self.n_past = 0
         self._ring_positions = np.full(self.n_ring, UNWRITTEN, np.int64)

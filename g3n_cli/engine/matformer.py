@@ -18,7 +18,7 @@ from g3n_cli.engine.api import SizeInfo
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import BLOCKS
 from g3n_cli.engine.hparams import HParams
-from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.tensors import PLE_TENSOR, find_unused
 from g3n_cli.errors import UsageError
 
 FULL = "full"

@@ -17,7 +17,7 @@ from g3n_cli.config import EngineSettings
 from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.hparams import HParams
-from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.tensors import PLE_TENSOR, find_unused
 from g3n_cli.errors import DoesNotFitError
 from g3n_cli.ggml.device_backend import DeviceBackend
 from g3n_cli.ggml.handles import Buffer, Context, write_tensor

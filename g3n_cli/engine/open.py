@@ -14,7 +14,8 @@ from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
 from g3n_cli.engine.runner import Gemma3nEngine
-from g3n_cli.engine.summary import PLE_TENSOR, compute_kv_bytes
+from g3n_cli.engine.summary import compute_kv_bytes
+from g3n_cli.engine.tensors import PLE_TENSOR
 from g3n_cli.engine.validate import check_tokenizer, open_model
 
 RESERVE_BYTES = 400_000_000

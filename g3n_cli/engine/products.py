@@ -16,7 +16,7 @@ from g3n_cli.config import ActType
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.hparams import HParams
-from g3n_cli.engine.summary import PLE_TENSOR, find_unused
+from g3n_cli.engine.tensors import PLE_TENSOR, find_unused
 from g3n_cli.engine.weights import find_own
 from g3n_cli.errors import UsageError
 from g3n_cli.ggml.graph import F32, I8, I32, Graph, ShapeError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ import numpy.typing as npt
 
 from g3n_cli.config import EngineSettings, Widths
 from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
-from g3n_cli.engine.gemma3n import Gemma3n, StepShape
+from g3n_cli.engine.gemma3n import StepShape
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
-from g3n_cli.engine.kv_cache import STEP_MULTIPLE, KvCache
-from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
-from g3n_cli.engine.offload import open_offload
-from g3n_cli.engine.plan import CpuExecutor, Inputs, Plans
-from g3n_cli.engine.ple import PleCounters, PleTable
-from g3n_cli.engine.products import check_activations
+from g3n_cli.engine.kv_cache import STEP_MULTIPLE
+from g3n_cli.engine.load import LoadedModel
+from g3n_cli.engine.plan import Inputs
+from g3n_cli.engine.ple import PleCounters
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
 from g3n_cli.engine.snapshot import (
     State,
@@ -32,16 +29,10 @@ from g3n_cli.engine.snapshot import (
     read_state,
     write_state,
 )
-from g3n_cli.engine.summary import PLE_TENSOR, find_unused
 from g3n_cli.engine.tokenizer import LlamaTokenizer
-from g3n_cli.engine.validate import N_TEXT_TOKENS, check_tokenizer
-from g3n_cli.engine.weights import Weights
-from g3n_cli.engine.worker import Worker
-from g3n_cli.errors import InputError, ModelError
-from g3n_cli.ggml.backend import Aborted, CpuBackend
-from g3n_cli.ggml.device_backend import Scheduler
-from g3n_cli.ggml.handles import MemoryRange, trim_heap
-from g3n_cli.kernels.library import load_kernels
+from g3n_cli.engine.validate import N_TEXT_TOKENS
+from g3n_cli.errors import InputError
+from g3n_cli.ggml.handles import MemoryRange
 
 _BUCKET = 256
 _LOGITS_BYTES = 64 << 20
@@ -73,89 +64,40 @@ class Gemma3nEngine:
         taps: frozenset[str] = frozenset(),
     ) -> None:
         settings = settings.limit_context(hparams.n_ctx_train)
-        kernels = load_kernels(settings.kernels) if settings.repack else None
-        check_activations(gguf, hparams, kernels, settings.act)
         self._gguf, self._hparams, self._settings = gguf, hparams, settings
         self._keys: list[Key] = []
         self._widths: list[Widths] = []  # that each position was computed with
         self._n_kept = 0  # first positions that count whatever size computed them
-        with ExitStack() as stack, closing(Worker(lambda: None)) as reader:
-            # The vocabulary takes as long as the weights; C code does both, so they overlap.
-            vocabulary = reader.start(functools.partial(_load_vocabulary, gguf))
-            backend = CpuBackend(settings.n_threads)
-            stack.callback(backend.close)
-            worker = Worker(backend.abort.set)
-            stack.callback(worker.close)
-            self._backend, self._worker = backend, worker
-            offload = open_offload(gguf, hparams, settings)
-            if offload:
-                stack.callback(offload.close)
-            weights = Weights(
-                gguf,
-                gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},
-                hparams,
-                settings,
-                kernels,
-                offload,
-            )
-            stack.callback(weights.close)
-            self._weights = weights
-            multiple = find_width_multiple(gguf, repack=settings.repack)
-            resolver = SizeResolver(gguf, hparams, settings.named_sizes, multiple)
-            self._size = resolver.resolve(settings.size)
-            self._prefill_size = resolver.resolve(settings.prefill_size or settings.size)
-            self._load_weights()
-            cache = KvCache(hparams, settings.n_ctx, settings.n_batch, settings.kv, offload)
-            stack.callback(cache.close)
-            ple = PleTable(gguf.path, gguf.tensors[PLE_TENSOR], settings.ple)
-            stack.callback(ple.close)
-            is_skipping = settings.prefill == "skip"
-            model = Gemma3n(hparams, weights, cache, ple.type, is_skipping, settings.act)
-            executor = (
-                Scheduler(offload.device, backend, model.n_nodes)
-                if offload
-                else CpuExecutor(backend)
-            )
-            plans = Plans(executor, lambda shape: model.build(shape, taps))
-            stack.callback(plans.close)
-            tokenizer = vocabulary.result()
-            stack.callback(tokenizer.close)
-            if tokenizer.n_vocab != hparams.n_vocab:
-                raise ModelError(
-                    f"{gguf.path}: llama.cpp reads {tokenizer.n_vocab} tokens where the file"
-                    f" lists {hparams.n_vocab}"
-                )
-            self._owned = stack.pop_all()
-        trim_heap()  # reading the vocabulary leaves 10 MB behind
-        self._cache, self._ple, self._plans = cache, ple, plans
-        self._tokenizer, self._resolver = tokenizer, resolver
+        self._model = LoadedModel(gguf, hparams, settings, taps)
+        self._cache, self._ple, self._plans = self._model.cache, self._model.ple, self._model.plans
+        tokenizer = self._model.tokenizer
         self._info = ModelInfo(
             name=name,
             path=gguf.path,
             architecture=gguf.architecture,
-            size=self._size.name,
+            size=self._model.size.name,
             n_vocab=hparams.n_vocab,
             n_ctx_train=hparams.n_ctx_train,
             chat_template=tokenizer.chat_template,
             end_ids=tokenizer.end_ids,
-            kernels=kernels.variant if kernels else "ggml",
+            kernels=self._model.kernels,
             n_embd=hparams.n_embd,
         )
 
     @property
     def info(self) -> ModelInfo:
         """What is known of the model."""
-        return replace(self._info, size=self._size.name)
+        return replace(self._info, size=self._model.size.name)
 
     @property
     def sizes(self) -> tuple[SizeInfo, ...]:
         """The nested models on offer, the largest first."""
-        return self._resolver.describe()
+        return self._model.resolver.describe()
 
     @property
     def tokenizer(self) -> LlamaTokenizer:
         """The model's own tokenizer."""
-        return self._tokenizer
+        return self._model.tokenizer
 
     @property
     def n_ctx(self) -> int:
@@ -175,16 +117,11 @@ class Gemma3nEngine:
     @property
     def memory_ranges(self) -> dict[str, list[MemoryRange]]:
         """Where in this process's memory its parts lie, but for the mapped file."""
-        return {
-            "weights": self._weights.memory_ranges,
-            "kv": self._cache.memory_ranges,
-            "compute": self._plans.memory_ranges,
-            "ple": self._ple.memory_ranges,
-        }
+        return self._model.memory_ranges
 
     def close(self) -> None:
         """Free the model; closing twice is harmless."""
-        self._owned.close()
+        self._model.close()
 
     # ------------------------------------------------------------------------------------- on disk
 
@@ -209,7 +146,7 @@ class Gemma3nEngine:
     @property
     def state_identity(self) -> str:
         """What K/V depends on besides tokens; see ``Engine.state_identity``."""
-        return f"{self._identity} {self._size.widths} {self._prefill_size.widths}"
+        return f"{self._identity} {self._model.size.widths} {self._model.prefill_size.widths}"
 
     @functools.cached_property
     def _identity(self) -> str:
@@ -220,7 +157,7 @@ class Gemma3nEngine:
     def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
         """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
         check_length(prompt, self.n_ctx)
-        self._load_weights()  # nothing to do, unless a change of size was interrupted
+        self._model.load()  # nothing to do, unless a change of size was interrupted
         self.trim(min(self.count_computed(prompt), len(prompt) - 1))
         self._cache.save_snapshot()
         start, total = self.n_past, len(prompt) - self.n_past
@@ -230,11 +167,11 @@ class Gemma3nEngine:
             if on_progress:
                 on_progress(self.n_past - start, total)
             stop = self._find_chunk_end(prompt, self.n_past, self._settings.n_batch)
-            widths = self._prefill_size.widths
-            if stop == len(prompt) and widths != self._size.widths:
+            widths = self._model.prefill_size.widths
+            if stop == len(prompt) and widths != self._model.size.widths:
                 # What the answer begins with is for the size that goes on with it.
                 stop = max(stop - 1, self.n_past + 1)
-                widths = widths if stop < len(prompt) else self._size.widths
+                widths = widths if stop < len(prompt) else self._model.size.widths
             wanted = [stop - self.n_past - 1] if stop == len(prompt) else []
             logits = self.step(prompt.slice(self.n_past, stop), wanted, widths)
         if on_progress:
@@ -272,11 +209,10 @@ class Gemma3nEngine:
             ``[len(wanted), n_vocab]`` float32.
         """
         n, padded = len(chunk), self._pad(chunk)
-        widths = widths or self._size.widths
+        widths = widths or self._model.size.widths
         shape = self._shape_of(padded, len(wanted), widths)
         inputs = self._inputs_of(padded, wanted, shape)
-        self._backend.abort.clear()
-        logits = self._worker.run(lambda: self._plans.replay(shape, inputs))
+        logits = self._model.run(lambda: self._plans.replay(shape, inputs))
         self._cache.commit(n)
         self._keys.extend(chunk.keys)
         self._widths.extend([widths] * n)
@@ -294,33 +230,9 @@ class Gemma3nEngine:
         self, name: str, *, recompute: bool = False, on_progress: Progress | None = None
     ) -> None:
         """Go on as another of the nested models; see ``Engine.resize``."""
-        before = self._size, self._prefill_size
-        size = self._resolver.resolve(name)
-        is_one = before[0].widths == before[1].widths
-        self._size, self._prefill_size = size, size if is_one else before[1]
-        try:
-            self._load_weights(on_progress)
-        except BaseException:
-            self._size, self._prefill_size = before  # whose weights the next prefill completes
-            raise
-        self.trim(0 if recompute else self._count_with_kv(size.widths))
+        self._model.resize(name, on_progress)
+        self.trim(0 if recompute else self._count_with_kv(self._model.size.widths))
         self._n_kept = self.n_past
-
-    def _load_weights(self, on_progress: Progress | None = None) -> None:
-        """Have in memory what the sizes use; an interrupt ends that after the parts under way."""
-
-        def go_on(done: int, total: int) -> None:
-            if self._backend.abort.is_set():
-                raise Aborted
-            if on_progress:
-                on_progress(done, total)
-
-        self._backend.abort.clear()
-        self._worker.run(lambda: self._weights.resize(self._used_widths(), go_on))
-
-    def _used_widths(self) -> Widths:
-        """What must be in memory for both sizes."""
-        return tuple(map(max, zip(self._size.widths, self._prefill_size.widths, strict=True)))
 
     def _count_with_kv(self, widths: Widths) -> int:
         """First positions that have K/V in all layers that ``widths`` uses."""
@@ -342,7 +254,7 @@ class Gemma3nEngine:
 
     def _count_computed_alike(self, start: int = 0) -> int:
         """First positions that the sizes in use have computed; from ``start`` on, at least."""
-        valid = (self._size.widths, self._prefill_size.widths)
+        valid = (self._model.size.widths, self._model.prefill_size.widths)
         widths = self._widths[start:]
         return next((i for i, used in enumerate(widths, start) if used not in valid), self.n_past)
 
@@ -400,8 +312,3 @@ class Gemma3nEngine:
         """End of the longest chunk from ``start`` that is all ids or all rows."""
         is_row = prompt.ids[start : start + most] == NO_TOKEN
         return start + int(np.argmin(is_row == is_row[0]) or len(is_row))
-
-
-def _load_vocabulary(gguf: GgufFile) -> LlamaTokenizer:
-    check_tokenizer(gguf)
-    return LlamaTokenizer.open(gguf.path)

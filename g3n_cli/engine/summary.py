@@ -11,8 +11,8 @@ from g3n_cli.config import EngineSettings
 from g3n_cli.engine.gguf import GgufArray, GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE, HParams
 from g3n_cli.engine.kv_cache import count_ring_rows
+from g3n_cli.engine.tensors import PLE_TENSOR, find_unused
 
-PLE_TENSOR = "per_layer_token_embd.weight"
 _EMBEDDINGS = ("token_embd.weight", "output.weight")
 _BYTES_PER_KV_VALUE = 2  # float16
 _USUAL_CONTEXT = EngineSettings.n_ctx
@@ -142,16 +142,6 @@ def compute_kv_bytes(hparams: HParams, n_ctx: int, n_batch: int = EngineSettings
     n_rows = sum(n_ring if slides else n_ctx for slides in hparams.is_swa[: hparams.n_layer_kv])
     width = hparams.n_head_kv * (hparams.n_embd_head_k + hparams.n_embd_head_v)
     return n_rows * width * _BYTES_PER_KV_VALUE
-
-
-def find_unused(gguf: GgufFile, hparams: HParams) -> frozenset[str]:
-    """Tensors of a Gemma 3n file that no computation reads: K/V of layers that share it."""
-    return frozenset(
-        name
-        for layer in range(hparams.n_layer_kv, hparams.n_layer)
-        for part in ("attn_k", "attn_v", "attn_k_norm")
-        if (name := f"blk.{layer}.{part}.weight") in gguf.tensors
-    )
 
 
 def _sum_gemma3n(gguf: GgufFile, hparams: HParams) -> Gemma3nUse:

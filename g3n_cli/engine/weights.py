@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import BinaryIO
 
 import numpy as np
 
@@ -21,35 +17,27 @@ from g3n_cli.engine.extents import (
     find_used,
     part_of,
 )
-from g3n_cli.engine.file_read import read_exactly
 from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.offload import Offload
 from g3n_cli.engine.pages import count_page_bytes
 from g3n_cli.engine.pieces import N_PIECES, Columns, Pieces
+from g3n_cli.engine.tensor_reader import Job, TensorReader, run_jobs, split_rows
 from g3n_cli.ggml.backend import find_repack_type, is_repackable
 from g3n_cli.ggml.handles import (
     Buffer,
     Context,
     MemoryRange,
-    memory_of,
     release_memory,
-    write_tensor,
 )
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import PANEL, Kernels
 
 _ALIGNMENT = 64
-_MADV_POPULATE_READ = 22
 _MAP_FROM = 8 << 20
-_CHUNK, _PART = 1 << 21, 32 << 20
 _NOT_REPACKED = ("token_embd", "per_layer", "altup")
 """Read by row, or used as views of some of their rows: what ggml has repacked allows neither."""
-
-
-Job = Callable[[], None]
-"""Loads a part of a tensor."""
 
 
 def find_own(
@@ -101,7 +89,7 @@ class Weights:
         kernels: Kernels | None,
         offload: Offload | None = None,
     ) -> None:
-        self._path, self.kernels, self._settings = gguf.path, kernels, settings
+        self.kernels, self._settings = kernels, settings
         self._n_offloaded = offload.n_layer if offload else 0
         names = set(names) - (offload.names if offload else set())
         infos = sorted((gguf.tensors[name] for name in names), key=lambda info: info.offset)
@@ -128,10 +116,8 @@ class Weights:
         whole = (self._with_size(info) for info in repacked if info not in down)
         pieces = ((t, i.n_bytes // len(tensors)) for i, tensors in down.items() for t in tensors)
         self._reserve([*whole, *pieces], find_repack_type())
-        self._file: BinaryIO = gguf.path.open("rb")
-        # Private: nothing is ever written.
-        self._mapping = mmap.mmap(self._file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
-        mapped = Buffer.map(self._mapping)
+        self._reader = TensorReader(gguf.path)
+        mapped = Buffer.map(self._reader.mapping)
         mapped.mark_as_weights()
         self._copies = tuple(self._buffers)
         self._buffers.append(mapped)
@@ -212,8 +198,8 @@ class Weights:
     def resize(self, widths: Widths, on_progress: Callable[[int, int], None] | None = None) -> None:
         """Have in memory what the nested model of these widths uses, and nothing else.
 
-        For a worker's thread: an interrupt inside ``submit`` would leave the executor locked. What
-        ``on_progress`` raises ends the loading, after the parts under way.
+        For a worker's thread, see ``run_jobs``. What ``on_progress`` raises ends the loading, after
+        the parts under way.
 
         Args:
             widths: Of each layer's FFN, 0 for a layer that is left out.
@@ -225,7 +211,7 @@ class Weights:
         if widths == self._held:
             return
         self._held = None
-        jobs: list[tuple[int, Job]] = []
+        jobs: list[Job] = []
         aims: dict[TensorInfo, Extents] = {}
         for info, before in self._loaded.items():
             after = self._find_held(info, widths)
@@ -235,16 +221,7 @@ class Weights:
                 # What is to be read counts once all of it is there: this may be interrupted.
                 self._loaded[info] = min(before[0], after[0]), min(before[1], after[1])
                 aims[info] = after
-        total, done = sum(size for size, _ in jobs), 0
-        with ThreadPoolExecutor(self._settings.n_threads) as pool:
-            try:
-                for size in pool.map(_run, jobs):
-                    done += size
-                    if on_progress:
-                        on_progress(done, total)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        run_jobs(jobs, self._settings.n_threads, on_progress)
         self._loaded |= aims
         self._held = widths
 
@@ -253,7 +230,7 @@ class Weights:
         for buffer in self._buffers:
             buffer.close()
         self._context.close()
-        self._file.close()
+        self._reader.close()
 
     # ------------------------------------------------------------------------------------- memory
 
@@ -316,74 +293,35 @@ class Weights:
 
     # ------------------------------------------------------------------------------------ loading
 
-    def _plan_loading(
-        self, info: TensorInfo, before: Extents, after: Extents
-    ) -> Iterator[tuple[int, Job]]:
+    def _plan_loading(self, info: TensorInfo, before: Extents, after: Extents) -> Iterator[Job]:
         """Bytes and jobs that bring into memory what is in ``after`` and not in ``before``."""
         if after[0] <= before[0] and after[1] <= before[1]:
             return
-        row, fd = info.n_bytes // extents_of(info)[0], self._file.fileno()
+        row, tensor = info.n_bytes // extents_of(info)[0], self._tensors[info.name]
+        reader = self._reader
         if pieces := self._pieces.get(info.name):
             columns = before[1], after[1]
-            yield info.n_bytes, partial(pieces.fill, fd, self._path, *columns)
+            yield info.n_bytes, partial(pieces.fill, reader.fd, reader.path, *columns)
         elif info in self._repacked:
             yield info.n_bytes, partial(self._fill, info, after)
         elif info in self._copied:
             if before == NOTHING:
-                yield info.n_bytes, partial(self._read, info)
+                yield info.n_bytes, partial(reader.read, info, tensor)
         elif info in self._in_panels:
             # Either rows are added, or columns to rows that are there.
             first_row, first_column = (before[0], 0) if after[0] > before[0] else (0, before[1])
-            for first, last in _split(first_row, after[0], row):
-                columns = first_column, after[1]
-                yield (last - first) * row, partial(self._pack, info, first, last, columns)
+            columns = first_column, after[1]
+            assert self.kernels
+            for rows in split_rows(first_row, after[0], row):
+                job = partial(reader.pack, info, tensor, self.kernels, rows, columns)
+                yield (rows[1] - rows[0]) * row, job
         elif after[0] > before[0]:
-            yield (after[0] - before[0]) * row, partial(self._touch, info, before[0], after[0])
-
-    def _touch(self, info: TensorInfo, first: int, last: int) -> None:
-        """Map the pages of rows now, not one by one while the first token is computed."""
-        row = info.n_bytes // extents_of(info)[0]
-        start, end = info.offset + first * row, info.offset + last * row
-        page = start // mmap.PAGESIZE * mmap.PAGESIZE
-        with contextlib.suppress(OSError):  # Linux before 5.14 cannot
-            self._mapping.madvise(_MADV_POPULATE_READ, page, end - page)
+            yield (after[0] - before[0]) * row, partial(reader.touch, info, before[0], after[0])
 
     def _fill(self, info: TensorInfo, used: Extents) -> None:
-        """Read a tensor; ggml repacks what lies in such memory, and only whole."""
-        values = np.empty(info.n_bytes, np.uint8)
-        read_exactly(self._file.fileno(), values.data, info.offset, self._path)
-        write_tensor(self._tensors[info.name], values)
+        """Read a tensor whole, as ggml repacks it, and give back what is not used."""
+        self._reader.fill(info, self._tensors[info.name])
         self._release(info, extents_of(info), used)
-
-    def _read(self, info: TensorInfo) -> None:
-        """Read a tensor that stays as it is."""
-        target = memory_of(self._tensors[info.name])
-        read_exactly(self._file.fileno(), target, info.offset, self._path)
-
-    def _pack(self, info: TensorInfo, first: int, last: int, columns: tuple[int, int]) -> None:
-        """Read and pack rows ``first`` to ``last - 1``, so few at a time that they stay cached."""
-        tensor, kernels = self._tensors[info.name], self.kernels
-        assert kernels
-        row, to = tensor.nb[1], tensor.struct.data or 0
-        step = max(PANEL, _CHUNK // row // PANEL * PANEL)
-        values = np.empty(step * row, np.uint8)
-        for start in range(first, last, step):
-            count = min(step, last - start)
-            rows = values[: count * row].data
-            read_exactly(self._file.fileno(), rows, info.offset + start * row, self._path)
-            kernels.pack(info.type, to + start * row, rows, count, info.ne[0], columns)
-
-
-def _split(first: int, last: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Runs of whole panels of rows, for threads to pack."""
-    step = max(PANEL, _PART // row_bytes // PANEL * PANEL)
-    return ((at, min(at + step, last)) for at in range(first, last, step))
-
-
-def _run(job: tuple[int, Job]) -> int:
-    n_bytes, load = job
-    load()
-    return n_bytes
 
 
 def _choose_repackable(infos: Iterable[TensorInfo]) -> list[TensorInfo]:

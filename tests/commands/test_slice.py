@@ -3,7 +3,7 @@ import pytest
 from gguf.quants import dequantize
 
 from g3n_cli.engine.hparams import HParams
-from g3n_cli.engine.summary import PLE_TENSOR
+from g3n_cli.engine.tensors import PLE_TENSOR
 from g3n_cli.engine.validate import open_model
 from tests.commands.test_debug import write_logits
 from tests.oracle import find_case

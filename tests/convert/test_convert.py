@@ -31,6 +31,7 @@ from tests.convert.checkpoints import (
     write_header,
     write_weights,
 )
+from tests.program import ROOT
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 QUANTIZE = """
@@ -294,6 +295,49 @@ def test_an_interrupt_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_plan(plan_text(CHECKPOINT, "q4_0"), tmp_path / "m.gguf", interrupt)
     assert not list(tmp_path.iterdir())
+
+
+CONVERTED_AND_INTERRUPTED = """
+import random, signal, tempfile, time
+from pathlib import Path
+from g3n_cli.convert.plan import write_plan
+from g3n_cli.convert.text import plan_text
+from tests.convert.checkpoints import CHECKPOINT
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+random.seed(0)
+plan, n_interrupted = plan_text(CHECKPOINT, "q8_0"), 0
+with tempfile.TemporaryDirectory() as folder:
+    out = Path(folder) / "m.gguf"
+    started = time.perf_counter()
+    write_plan(plan, out)
+    whole_s, wanted = time.perf_counter() - started, out.read_bytes()
+    for _ in range(500):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, whole_s))
+            try:
+                for _ in range(4):
+                    write_plan(plan, out)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            n_interrupted += 1
+        assert [path.name for path in Path(folder).iterdir()] == ["m.gguf"]
+        assert out.read_bytes() == wanted
+print(n_interrupted)
+"""
+
+
+def test_an_interrupt_at_any_moment_of_converting_leaves_nothing_locked():
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERTED_AND_INTERRUPTED],
+        capture_output=True,
+        check=False,
+        timeout=300,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert int(done.stdout) > 100
 
 
 def test_a_projector_of_llama_cpps_converter_is_repaired(tmp_path):

@@ -74,7 +74,7 @@ def test_layers_that_share_kv_run_only_where_logits_are_wanted(prefill, n_out, n
 
 def test_per_layer_table_and_unused_kv_weights_are_never_loaded():
     engine = open_case(find_case("small8", "f32"))
-    assert "per_layer_token_embd" not in engine._weights
-    assert "blk.4.attn_k" in engine._weights
-    assert "blk.5.attn_k" not in engine._weights
+    assert "per_layer_token_embd" not in engine._model.weights
+    assert "blk.4.attn_k" in engine._model.weights
+    assert "blk.5.attn_k" not in engine._model.weights
     engine.close()

@@ -130,9 +130,9 @@ def test_aborted_step_leaves_position_and_cache_as_they_were(engine):
     prompt = random_prompt(60)
     engine.prefill(prompt)
     chunk = random_prompt(20, seed=5)
-    shape = engine._shape_of(chunk, 1, engine._size.widths)
+    shape = engine._shape_of(chunk, 1, engine._model.size.widths)
     inputs = engine._inputs_of(chunk, [19], shape)
-    engine._backend.abort.set()
+    engine._model.backend.abort.set()
     with pytest.raises(Aborted):
         engine._plans.replay(shape, inputs)
     assert engine.n_past == 60

@@ -16,9 +16,11 @@ from g3n_cli.serve.gate import Access
 from g3n_cli.serve.model import ServedModel
 from g3n_cli.serve.queue import JobQueue
 from g3n_cli.serve.server import listen, run_front
+from tests.fakes import make_engine
 from tests.model_files import SMALL8
 
 PATIENCE_S = 20
+HI = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 class _EndedError(Exception):
@@ -106,3 +108,18 @@ def wait_until(is_so, what):
     while not is_so():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
+
+
+class HeldEngine:
+    """A scripted engine whose answers stand still until they may go on."""
+
+    def __init__(self, *answers):
+        self.may_go_on = threading.Event()
+        self.engine = make_engine(*answers)
+        decode = self.engine.decode
+
+        def wait_and_decode(token):
+            assert self.may_go_on.wait(20)
+            return decode(token)
+
+        self.engine.decode = wait_and_decode

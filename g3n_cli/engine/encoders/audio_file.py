@@ -61,11 +61,6 @@ class AudioFile:
         """Blocks."""
         return len(self.blocks)
 
-    @property
-    def width_head(self) -> int:
-        """Values of a head."""
-        return self.n_embd // self.n_head
-
     @classmethod
     def from_mmproj(cls, mmproj: Mmproj) -> AudioFile:
         """Read and check them.
