@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,7 +19,7 @@ from typer.main import get_command
 
 from g3n_cli import __version__
 from g3n_cli.commands.index import AS_EVENTS, COMMANDS
-from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
+from g3n_cli.errors import MEMORY_HINT, DoesNotFitError, ExitCode, G3nError, Terminated, UsageError
 from g3n_cli.offline import go_offline, is_offline
 from g3n_cli.ui.terminal import Terminal
 
@@ -169,7 +171,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    told: dict[str, bool] = {}  # what a command says of itself before it runs
+    told = {AS_EVENTS: _asks_for_events(arguments)}  # and what a command says of itself
     try:
         program = build_program()
         code = program.main(list(arguments), prog_name="g3n", standalone_mode=False, obj=told)
@@ -183,14 +185,24 @@ def run(arguments: Sequence[str]) -> int:
         _discard_output()
         return ExitCode.CLOSED_PIPE
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            no_memory = DoesNotFitError("not enough memory", MEMORY_HINT)
+            return _report(no_memory, no_memory.exit_code, told)
         place = f"{error.filename}: " if error.filename else ""
         failure = G3nError(f"{place}{error.strerror or error}")
         return _report(failure, failure.exit_code, told, is_output_broken=True)
     except MemoryError:
-        return _report(DoesNotFitError("not enough memory"), ExitCode.MEMORY, told)
+        return _report(DoesNotFitError("not enough memory", MEMORY_HINT), ExitCode.MEMORY, told)
     except Terminated:
         return ExitCode.TERMINATED
     return code or ExitCode.OK
+
+
+def _asks_for_events(arguments: Sequence[str]) -> bool:
+    """Whether failures are events even if the command line cannot be read."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    flags = takewhile(lambda word: word != "--", arguments)
+    return command == "chat" and "--events" in flags
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

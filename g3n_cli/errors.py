@@ -67,6 +67,9 @@ class DoesNotFitError(G3nError):
     exit_code = ExitCode.MEMORY
 
 
+MEMORY_HINT = "close other programs, or raise the limit of memory (ulimit -v)"
+
+
 class AnswerError(G3nError):
     """An answer that is not what was asked for: cut off, or not as its schema wants it."""
 

@@ -48,6 +48,24 @@ def test_a_failure_is_an_event_and_a_line_on_stderr(g3n):
     assert error["message"] in done.stderr.decode()
 
 
+@pytest.mark.parametrize("broken", ["flag", "config"])
+def test_what_fails_before_flags_are_read_is_an_event_too(g3n, broken):
+    flags = ["--nonsense"] if broken == "flag" else []
+    if broken == "config":
+        folder = g3n.home / "config" / "g3n"
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text("= nothing")
+    done = g3n.run("chat", "--events", *flags, "hi")
+    (error,) = read(done.stdout)
+    assert (error["event"], error["exit_code"]) == ("error", done.returncode)
+    assert error["message"] in done.stderr.decode()
+
+
+def test_without_the_flag_a_failure_is_no_event(g3n):
+    assert_fails(g3n.run("chat", "--nonsense", "--", "--events"), 2, "--nonsense")
+    assert_fails(g3n.run("chat", "-m", "nope", "hi"), 3, "nope")
+
+
 def test_an_answer_of_a_server_is_told_alike(g3n):
     with fake_server.serve(fake_server.say("Hello", usage=(9, 2))) as server:
         done = g3n.run("chat", "--events", "--device", server.url, "hi")
@@ -89,11 +107,6 @@ def assert_is_told(done, code, part):
     assert part in error["message"]
     hint = "" if error["hint"] is None else f"hint: {error['hint']}\n"
     assert done.stderr.decode() == f"error: {error['message']}\n{hint}"
-
-
-def test_a_command_line_that_is_none_fails_on_stderr_alone(g3n):
-    assert_fails(g3n.run("chat", "--events", "--no-such-flag", "hi"), 2, "--no-such-flag")
-    assert_fails(g3n.run("chat", "-m", "nope", "hi"), 3, "nope")
 
 
 @pytest.mark.parametrize("arguments", [("-m", "nope"), ()], ids=str)

@@ -1,6 +1,8 @@
 """Every failure: its exit code, one clear line on stderr, nothing on stdout."""
 
 import struct
+import subprocess
+import sys
 
 import pytest
 
@@ -168,3 +170,18 @@ def test_a_full_disk_behind_stdout_is_1(g3n):
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert errors.decode().splitlines() == ["error: No space left on device"]
+
+
+def test_a_limit_of_memory_is_told_as_one(tmp_path):
+    path = tmp_path / "large.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF")
+        file.truncate(64 << 30)  # takes no room on the disk
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
+        "from g3n_cli.app import run\n"
+        f"sys.exit(run(['show', {str(path)!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert_fails(done, 5, "not enough memory to map", "ulimit -v")

@@ -114,6 +114,39 @@ def test_list_search_show_export_rename_rm(said, tmp_path):
     assert listed(said) == []
 
 
+@pytest.mark.parametrize(
+    ("ending", "begin"), [("htm", "<!doctype html>"), ("HTML", "<!doctype html>"), ("json", "{")]
+)
+def test_the_ending_of_a_file_says_how_it_is_written(said, tmp_path, ending, begin):
+    page = tmp_path / f"rome.{ending}"
+    assert said.run("sessions", "export", "rome", "-o", page).returncode == 0
+    assert page.read_text().startswith(begin)
+
+
+def test_an_ending_that_says_nothing_is_refused_unless_the_format_is_named(said, tmp_path):
+    page = tmp_path / "rome.txt"
+    done = said.run("sessions", "export", "rome", "-o", page)
+    assert (done.returncode, page.exists()) == (2, False)
+    assert b"no format belongs to the ending .txt" in done.stderr
+    assert said.run("sessions", "export", "rome", "-o", page, "--format", "md").returncode == 0
+    assert "**You**" in page.read_text()
+
+
+def test_a_search_shows_the_name_of_a_conversation(said):
+    assert b"  rome: " in said.run("sessions", "search", "second").stdout
+    (hit,) = json.loads(said.run("sessions", "search", "second", "--json").stdout)
+    assert hit["name"] == "rome"
+
+
+@pytest.mark.parametrize("words", ["sessions show", "sessions rm", "chat --session"])
+@pytest.mark.parametrize(("begun", "offered"), [("ro", b"rome"), ("1", b"1")])
+def test_conversations_are_completed(said, words, begun, offered):
+    line = f"g3n {words} {begun}"
+    at = str(len(line.split()) - 1)
+    done = said.run(_G3N_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=at)
+    assert done.stdout.split() == [offered]
+
+
 @pytest.mark.parametrize("form", ["md", "json", "html"])
 def test_a_message_that_has_no_answer_yet_is_exported(g3n, form):
     with closing(SessionStore(g3n.home / "data" / "g3n" / "chats.db")) as store:

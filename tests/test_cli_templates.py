@@ -208,6 +208,12 @@ def test_a_template_is_written_in_the_editor_and_checked(g3n, tmp_path):
     assert g3n.run("templates", "edit", "new", **editor).returncode == 0
 
 
+def test_a_schema_that_is_none_is_told_after_editing(g3n, tmp_path):
+    text = """prompt = "Hello"\n[settings]\nschema = "age nonsense"\n"""
+    editor = make_editor(tmp_path, f"path.write_text({text!r})")
+    assert_fails(g3n.run("templates", "edit", "new", **editor), 2, "template new: ")
+
+
 def test_editing_a_bundled_template_makes_a_copy_and_looking_at_it_none(g3n, tmp_path):
     own = tmp_path / "config" / "g3n" / "templates" / "review.toml"
     for name in ("review", "new"):

@@ -46,10 +46,12 @@ class Failed:
     Attributes:
         asked: The input.
         error: One line.
+        hint: What can be done about it, or None.
     """
 
     asked: AskedInput
     error: str
+    hint: str | None = None
 
 
 Result: TypeAlias = Answered | Failed
@@ -100,13 +102,13 @@ class Mapper:
         try:
             question = make_question(self._form, asked, self._media)
         except InputError as error:
-            return Failed(asked, error.message)
+            return Failed(asked, error.message, error.hint)
         if self._prefix:
             self._prefix.restore()
         try:
             return self._ask(asked, question)
         except (InputError, ContextFullError, AnswerError) as error:
-            return Failed(asked, error.message)
+            return Failed(asked, error.message, error.hint)
 
     def _ask(self, asked: AskedInput, question: Question) -> Answered:
         conversation = self._conversation

@@ -99,12 +99,14 @@ class Hit:
 
     Attributes:
         session: Number of its conversation.
+        name: What the conversation is called, or None.
         title: Of the conversation.
         position: Of the turn, from 0.
         excerpt: Words around what was found, on one line.
     """
 
     session: int
+    name: str | None
     title: str
     position: int
     excerpt: str
@@ -194,14 +196,15 @@ class SessionStore:
             return []
         with translated(self.path):
             rows = self._db.execute(
-                "SELECT session, title, position, snippet(words, -1, '', '', '...', 12)"
+                "SELECT session, name, title, position, snippet(words, -1, '', '', '...', 12)"
                 " FROM words JOIN turn ON turn.id = words.rowid"
                 " JOIN session ON session.id = turn.session"
                 " WHERE words MATCH ? ORDER BY rank LIMIT ?",
                 (words, limit),
             ).fetchall()
         return [
-            Hit(session, title, at, " ".join(found.split())) for session, title, at, found in rows
+            Hit(session, name, title, at, " ".join(found.split()))
+            for session, name, title, at, found in rows
         ]
 
     # ------------------------------------------------------------------------------------- writing

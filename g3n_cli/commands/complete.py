@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import typer
 
@@ -47,6 +48,24 @@ def complete_template(incomplete: str) -> list[str]:
     from g3n_cli.registry.prompts import list_files
 
     return [name for name in list_files() if name.startswith(incomplete)]
+
+
+def complete_session(incomplete: str) -> list[tuple[str, str]]:
+    """Numbers of saved conversations with their titles, the last changed first, and names."""
+    from g3n_cli.chat.saved import find_data_folder
+    from g3n_cli.chat.store import SessionStore
+
+    file = find_data_folder() / "chats.db"
+    if not file.exists():
+        return []
+    try:
+        with closing(SessionStore(file)) as store:
+            found = store.list_sessions()
+    except G3nError:
+        return []
+    offers = [(str(info.id), info.name or info.title) for info in found]
+    offers += [(info.name, info.title) for info in found if info.name]
+    return [offer for offer in offers if offer[0].startswith(incomplete)]
 
 
 def complete_device(incomplete: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from g3n_cli.commands.complete import complete_session
 from g3n_cli.errors import G3nError, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ SessionOption = Annotated[
         metavar="NAME",
         envvar="G3N_SESSION",
         show_default=False,
+        autocompletion=complete_session,
         help="Go on with the saved conversation of this name or number; a name begins a new one.",
     ),
 ]

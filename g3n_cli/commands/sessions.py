@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from g3n_cli.commands.complete import complete_session
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.text import escape_json, make_visible
 
@@ -22,7 +23,12 @@ app = typer.Typer(help="List, read, search, export and remove saved conversation
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 WantedArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name or number of a conversation.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=complete_session,
+        help="Name or number of a conversation.",
+    ),
 ]
 
 
@@ -82,7 +88,8 @@ def search(
         _write_json([asdict(hit) for hit in hits])
         return
     for hit in hits:
-        line = f"{hit.session:>5}  turn {hit.position + 1}  {hit.title}: {hit.excerpt}"
+        called = hit.name or hit.title
+        line = f"{hit.session:>5}  turn {hit.position + 1}  {called}: {hit.excerpt}"
         sys.stdout.write(make_visible(line) + "\n")
 
 
@@ -108,9 +115,14 @@ def export(
     from g3n_cli.ui.sessions import EXPORT_FORMATS, export_session, show_session
 
     suffix = output.suffix.removeprefix(".").lower() if output else ""
-    if form is not None and form not in EXPORT_FORMATS:
+    if form is not None and form not in EXPORT_FORMATS.values():
         raise UsageError(f"--format must be md, json or html, not {form!r}")
-    chosen = EXPORT_FORMATS.get(form or suffix, "md")
+    if form is None and suffix and suffix not in EXPORT_FORMATS:
+        endings = ", ".join(f".{ending}" for ending in EXPORT_FORMATS)
+        raise UsageError(
+            f"no format belongs to the ending .{suffix}", f"use {endings}, or name it with --format"
+        )
+    chosen = EXPORT_FORMATS[form or suffix or "md"]
     with open_store() as store:
         saved = store.load(wanted)
     if output is None:
@@ -138,7 +150,12 @@ def rename(
 def rm(
     wanted: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", show_default=False, help="Names or numbers."),
+        typer.Argument(
+            metavar="[NAME]...",
+            show_default=False,
+            autocompletion=complete_session,
+            help="Names or numbers.",
+        ),
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Remove all of them.")] = False,

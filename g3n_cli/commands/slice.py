@@ -28,6 +28,7 @@ def slice_model(
             help="Type of the per-layer embeddings, the largest part of the file.",
         ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a model that is nested in a Gemma 3n as a file of its own.
 
@@ -48,6 +49,8 @@ def slice_model(
     hparams = HParams.from_gguf(gguf)
     if output.exists() and output.samefile(gguf.path):
         raise UsageError(f"{output} is the model itself", "choose another name")
+    if output.exists() and not force:
+        raise UsageError(f"{output} exists", "--force replaces it")
     multiple = find_width_multiple(gguf, repack=False)
     chosen = SizeResolver(gguf, hparams, read_sizes(), multiple).resolve(size)
     bar = ProgressBar(Terminal.of_process(), "writing", format_bytes)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from g3n_cli.commands.complete import complete_template
+from g3n_cli.commands.template_options import read_inline_schema
 from g3n_cli.errors import UsageError
 from g3n_cli.registry.prompts import (
     PromptTemplate,
@@ -114,7 +115,9 @@ def edit(name: NameArgument) -> None:
         if before != own and is_unchanged:
             own.unlink()
     if not is_unchanged and own.exists():
-        parse_template(own)
+        template = parse_template(own)
+        if "schema" in template.settings:
+            read_inline_schema(template)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import stat
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
-from g3n_cli.errors import ModelError
+from g3n_cli.errors import MEMORY_HINT, DoesNotFitError, ModelError
 
 MAX_DIMS = 4
 MAX_NAME = 63
@@ -149,6 +150,7 @@ class GgufFile:
 
         Raises:
             ModelError: it cannot be read, or is no GGUF whose tensors all lie inside the file.
+            DoesNotFitError: the process may not map so much.
         """
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
@@ -160,6 +162,8 @@ class GgufFile:
                 with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
                     return _Reader(path, data).read()
         except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise DoesNotFitError(f"not enough memory to map {path}", MEMORY_HINT) from error
             raise ModelError(f"cannot read {path}: {error.strerror}") from error
 
 

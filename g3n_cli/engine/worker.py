@@ -9,7 +9,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from g3n_cli.errors import Terminated
+from g3n_cli.errors import MEMORY_HINT, DoesNotFitError, Terminated
 
 T = TypeVar("T")
 
@@ -32,6 +32,9 @@ class Worker:
             callback reads. Called by the waiting thread, maybe more than once and maybe after the
             function has returned. So clear that flag right before ``run``, not inside ``fn``:
             there a request made before ``fn`` starts would be lost.
+
+    Raises:
+        DoesNotFitError: the system starts no more threads.
     """
 
     def __init__(self, on_abort: Callable[[], None]) -> None:
@@ -41,7 +44,10 @@ class Worker:
         self._serving = Task(partial(_serve, self._tasks))
         self._thread = threading.Thread(target=self._serving.compute, name="compute")
         self._thread.daemon = True  # one that nobody closed must not keep the program from ending
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the system refuses
+            raise DoesNotFitError("not enough memory to start a thread", MEMORY_HINT) from error
 
     def run(self, fn: Callable[[], T]) -> T:
         """Run ``fn`` on the worker's thread and return what it returns or raise what it raises.

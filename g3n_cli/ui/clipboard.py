@@ -29,6 +29,12 @@ PASTE_TOOLS = (
 )
 """Environment variable, command that lists types, command that gives one of them."""
 
+PASTE_TEXT_TOOLS = (
+    ("DISPLAY", ("xsel", "--clipboard", "--output")),
+    (None, ("pbpaste",)),
+)
+"""Tools that give text alone; asked where there is none of those that know types."""
+
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff", "image/gif")
 TEXTS = ("text/plain;charset=utf-8", "UTF8_STRING", "text/plain", "STRING")
 
@@ -50,7 +56,13 @@ def paste() -> bytes:
                 if given.stdout:
                     return given.stdout
         raise G3nError("the clipboard is empty")
-    raise G3nError("no clipboard to read here", hint="install wl-clipboard or xclip")
+    for needed, command in PASTE_TEXT_TOOLS:
+        if (needed is None or os.environ.get(needed)) and shutil.which(command[0]):
+            text = subprocess.run(command, capture_output=True, check=False).stdout
+            if not text:
+                raise G3nError("the clipboard is empty")
+            return text
+    raise G3nError("no clipboard to read here", hint="install wl-clipboard, xclip or xsel")
 
 
 def copy_text(text: str, terminal: Terminal) -> str:

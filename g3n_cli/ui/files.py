@@ -21,7 +21,7 @@ from g3n_cli.ui.terminal import Terminal
 if TYPE_CHECKING:  # it brings Pillow
     from g3n_cli.ui.graphics import Graphics
 
-_WORD = re.compile(r"""'[^']*'|"[^"]*"|(?:\\.|[^\s\\])+""")
+_WORD = re.compile(r"""[(\[<]*(?:'[^']*'|"[^"]*")|(?:\\.|[^\s\\])+""")
 _ESCAPE = re.compile(r"\\(.)")
 _BEFORE, _AFTER = "([<", ".,;:!?)]>"
 """Punctuation that a sentence puts around a path."""

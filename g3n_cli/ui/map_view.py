@@ -50,6 +50,8 @@ def format_result(result: Result, key: str, output: ResultFormat) -> str:
         }
     else:
         record["error"] = result.error
+        if result.hint:
+            record["hint"] = result.hint
     return escape_json(json.dumps({**record, "key": key}, ensure_ascii=False)) + "\n"
 
 

@@ -16,7 +16,14 @@ from g3n_cli.chat.store import SavedSession, SessionInfo
 from g3n_cli.ui.text import escape_json, make_visible
 
 ExportFormat = Literal["md", "json", "html"]
-EXPORT_FORMATS: dict[str, ExportFormat] = {"md": "md", "json": "json", "html": "html"}
+EXPORT_FORMATS: dict[str, ExportFormat] = {
+    "md": "md",
+    "markdown": "md",
+    "json": "json",
+    "html": "html",
+    "htm": "html",
+}
+"""By the ending of a file's name."""
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -67,3 +67,13 @@ def test_a_model_is_not_written_over_itself(g3n):
 def test_a_slice_that_cannot_be_written_leaves_nothing(g3n):
     done = g3n.run("slice", CASE.path, "--size", "full", "-o", g3n.home / "none" / "a.gguf")
     assert_fails(done, 1, "cannot write")
+
+
+def test_a_file_that_is_there_is_replaced_only_if_asked(g3n):
+    out = g3n.home / "slice.gguf"
+    out.write_text("mine")
+    refused = g3n.run("slice", CASE.path, "--size", SIZE, "-o", out)
+    assert (refused.returncode, out.read_text()) == (2, "mine")
+    assert b"--force replaces it" in refused.stderr
+    assert g3n.run("slice", CASE.path, "--size", SIZE, "-o", out, "--force").returncode == 0
+    assert out.read_bytes().startswith(b"GGUF")

@@ -59,6 +59,13 @@ def test_punctuation_of_a_sentence_does_not_hide_a_path(tmp_path, typed):
     assert (found.name, found.is_all_of_it) == (str(path), False)
 
 
+@pytest.mark.parametrize("typed", ["look ('{}')", 'look ["{}"], please', "look ({escaped}) now"])
+def test_a_path_with_a_space_is_recognized_in_brackets(picture, typed):
+    name = str(picture)
+    (found,) = find_paths(typed.format(name, escaped=name.replace(" ", "\\ ")))
+    assert (found.name, found.is_all_of_it) == (name, False)
+
+
 def test_several_paths_alone_are_no_message(picture, tmp_path):
     text = f"'{picture}' {tmp_path}"
     assert [(p.name, p.is_all_of_it) for p in find_paths(text)] == [
@@ -167,6 +174,15 @@ def test_paste_takes_a_picture_before_text(programs, monkeypatch):
     script = f'if [ "$1" = --list-types ]; then echo "{listing}"; else echo "got $3"; fi'
     write_program(programs, "wl-paste", script)
     assert paste() == b"got image/png\n"
+
+
+@pytest.mark.parametrize(("display", "program"), [("x", "xsel"), ("", "pbpaste")])
+def test_paste_takes_text_from_tools_that_know_no_types(programs, monkeypatch, display, program):
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.setenv("PATH", str(programs))
+    write_program(programs, program, "echo text")
+    assert paste() == b"text\n"
 
 
 def test_an_empty_clipboard_and_none_at_all_are_told(programs, monkeypatch):

@@ -28,6 +28,11 @@ def test_json_lines_hold_all_and_nothing_that_changes_from_run_to_run():
     assert json.loads(format_result(FAILED, "k", "jsonl")) == failed
 
 
+def test_a_hint_is_part_of_an_error():
+    failed = Failed(BrokenInput(4, "?", "why"), "why", "do that")
+    assert json.loads(format_result(failed, "k", "jsonl"))["hint"] == "do that"
+
+
 @pytest.mark.parametrize(
     ("result", "output", "line"),
     [
