@@ -129,6 +129,7 @@ class Gemma3nEngine:
         trim_heap()  # reading the vocabulary leaves 10 MB behind
         self._cache, self._ple, self._plans = cache, ple, plans
         self._tokenizer, self._resolver = tokenizer, resolver
+        is_here = offload is None or offload.n_layer < hparams.n_layer
         self._info = ModelInfo(
             name=name,
             path=gguf.path,
@@ -138,7 +139,7 @@ class Gemma3nEngine:
             n_ctx_train=hparams.n_ctx_train,
             chat_template=tokenizer.chat_template,
             end_ids=tokenizer.end_ids,
-            kernels=kernels.variant if kernels else "ggml",
+            kernels=kernels.variant if kernels and is_here else "ggml",
             n_embd=hparams.n_embd,
         )
 

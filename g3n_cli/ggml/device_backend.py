@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import termios
 from ctypes import byref, c_size_t, c_void_p
 from typing import Any
 
@@ -168,8 +169,11 @@ _kept: list[Any] = []  # what C holds on to
 
 def _explain_aborts(name: str) -> None:
     """End with one line where ggml would abort with a stack: a server or a driver may fail."""
+    usual = termios.tcgetattr(0) if os.isatty(0) else None
 
     def explain(message: bytes) -> None:
+        if usual is not None and termios.tcgetattr(0) != usual:  # typing is hidden amid an answer
+            termios.tcsetattr(0, termios.TCSANOW, usual)
         reason = message.decode(errors="replace").partition(": ")[2].strip()
         line_break = "\n" if os.isatty(2) else ""
         os.write(2, f"{line_break}error: {name} failed: {reason}\n".encode())
