@@ -130,7 +130,7 @@ def test_a_message_without_an_answer_comes_back_and_its_files_wait(tmp_path):
             COMMAND[0],
             [*COMMAND[1:], "chat", "--device", fake.url, "-f", str(tmp_path / "note.txt")],
             cwd=str(ROOT),
-            env=make_environment(tmp_path),
+            env=make_environment(tmp_path, PROMPT_TOOLKIT_NO_CPR="1"),
             encoding="utf-8",
             timeout=30,
         )

@@ -19,7 +19,7 @@ from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import STEP_MULTIPLE, KvCache
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
-from g3n_cli.engine.offload import open_offload
+from g3n_cli.engine.offload import make_leave, open_offload
 from g3n_cli.engine.plan import CpuExecutor, Inputs, Plans
 from g3n_cli.engine.ple import PleCounters, PleTable
 from g3n_cli.engine.products import check_activations
@@ -84,7 +84,7 @@ class Gemma3nEngine:
             vocabulary = reader.start(functools.partial(_load_vocabulary, gguf))
             backend = CpuBackend(settings.n_threads)
             stack.callback(backend.close)
-            worker = Worker(backend.abort.set)
+            worker = Worker(backend.abort.set, make_leave(settings))
             stack.callback(worker.close)
             self._backend, self._worker = backend, worker
             offload = open_offload(gguf, hparams, settings)
@@ -223,7 +223,7 @@ class Gemma3nEngine:
         check_length(prompt, self.n_ctx)
         self._load_weights()  # nothing to do, unless a change of size was interrupted
         self.trim(min(self.count_computed(prompt), len(prompt) - 1))
-        self._cache.save_snapshot()
+        self._worker.run(self._cache.save_snapshot)  # a device may never send it
         start, total = self.n_past, len(prompt) - self.n_past
         self._ple.prefetch(self._ple_rows(prompt.ple_ids[start:]))
         logits = np.empty((0, 0), np.float32)

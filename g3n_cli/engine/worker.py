@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from g3n_cli.errors import Terminated
 
 T = TypeVar("T")
 
+INSIST_S = 1.0
 POLL_S = 0.1
 """A signal that arrives in the instant before a wait starts does not end that wait, hence many."""
 
@@ -32,10 +34,14 @@ class Worker:
             callback reads. Called by the waiting thread, maybe more than once and maybe after the
             function has returned. So clear that flag right before ``run``, not inside ``fn``:
             there a request made before ``fn`` starts would be lost.
+        on_insist: Called where the person interrupts once more, ``INSIST_S`` after that or later,
+            and the computation has not ended: for those that may never end. It need not return.
     """
 
-    def __init__(self, on_abort: Callable[[], None]) -> None:
-        self._on_abort = on_abort
+    def __init__(
+        self, on_abort: Callable[[], None], on_insist: Callable[[], None] | None = None
+    ) -> None:
+        self._on_abort, self._on_insist = on_abort, on_insist
         self._tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
         self._is_closed = False
         self._serving = Task(partial(_serve, self._tasks))
@@ -92,9 +98,12 @@ class Worker:
         self._thread.join()
 
     def _abort_and_wait(self) -> None:
-        is_idle = False
+        is_idle, is_first, began = False, True, time.monotonic()
         while not is_idle:
             with suppress(KeyboardInterrupt, Terminated):
+                is_again, is_first = not is_first, False
+                if self._on_insist and is_again and time.monotonic() - began >= INSIST_S:
+                    self._on_insist()
                 self._on_abort()
                 # Served in order, so its end tells that whatever was put before it has ended.
                 marker = Task(int)
