@@ -72,7 +72,7 @@ def serve_device(
     n_threads = threads or count_physical_cores()
     running = describe_process("serve-device", device, "full", f"rpc:{host}:{port}")
     with closing(Presence(find_folder(), running)):
-        code = wait(lambda: rpc.serve(host, port, n_threads, [address]))
+        code = serve_until_signal(lambda: rpc.serve(host, port, n_threads, [address]))
     sys.stderr.flush()
     os._exit(code)  # without waiting for the thread, which nothing interrupts
 
@@ -97,7 +97,7 @@ def check_address(host: str, port: int) -> None:
             raise G3nError(f"cannot listen on {host}:{port}: {error.strerror}", hint) from error
 
 
-def wait(serve: Callable[[], None]) -> ExitCode:
+def serve_until_signal(serve: Callable[[], None]) -> ExitCode:
     """Serve on a thread, as nothing interrupts C, until a signal comes; the process's exit code."""
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

@@ -15,6 +15,8 @@ from g3n_cli.errors import Terminated
 T = TypeVar("T")
 
 INSIST_S = 1.0
+"""A second interruption that comes sooner may be the same press of a key."""
+
 POLL_S = 0.1
 """A signal that arrives in the instant before a wait starts does not end that wait, hence many."""
 
@@ -53,7 +55,8 @@ class Worker:
         """Run ``fn`` on the worker's thread and return what it returns or raise what it raises.
 
         Interrupted while it waits, ``run`` asks the computation to abort and re-raises only once
-        ``fn`` has ended (its result or error is dropped); further interrupts do not shorten that.
+        ``fn`` has ended (its result or error is dropped); further interrupts do not shorten that,
+        unless ``on_insist`` ends the process.
         So nothing computes after ``run``, and state that ``fn`` keeps up to date is consistent.
 
         Raises:
