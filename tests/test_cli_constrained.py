@@ -141,6 +141,14 @@ def test_servers_are_asked_for_the_schema_and_their_answers_checked(g3n):
     assert asked["json_schema"]["schema"] == FIELDS
 
 
+def test_what_is_advised_about_a_servers_answer_is_possible_there(g3n):
+    with serve(say('{"name": "A', reason="length")) as fake:
+        done = g3n.run("chat", "--device", fake.url, "--schema", SCHEMA, "who?")
+    assert_fails(done, 6, "cut off")
+    assert b"--ctx" not in done.stderr
+    assert b"maxLength" in done.stderr
+
+
 def test_servers_cannot_choose(g3n):
     with serve(say("yes")) as fake:
         done = g3n.run("chat", "--device", fake.url, "--choice", "yes,no", "Is it?")

@@ -122,6 +122,28 @@ def test_at_a_terminal_it_says_who_is_waited_for(tmp_path, flags):
             assert child.exitstatus == 130
 
 
+@pytest.mark.filterwarnings("ignore:.*forkpty:DeprecationWarning")
+def test_a_message_without_an_answer_comes_back_and_its_files_wait(tmp_path):
+    (tmp_path / "note.txt").write_text("The sky is green.\n")
+    with serve(say(), fail(500)) as fake:
+        child = pexpect.spawn(
+            COMMAND[0],
+            [*COMMAND[1:], "chat", "--device", fake.url, "-f", str(tmp_path / "note.txt")],
+            cwd=str(ROOT),
+            env=make_environment(tmp_path, PROMPT_TOOLKIT_NO_CPR="1"),
+            encoding="utf-8",
+            timeout=30,
+        )
+        with contextlib.closing(child):
+            child.expect_exact("Ask something")
+            child.send("hello there\r")
+            child.expect_exact("(an answer without text)")
+            child.expect_exact("hello there")
+            child.send("\r")
+            child.expect_exact("(the files still wait")
+            child.expect_exact("answers 500")
+
+
 @pytest.mark.parametrize("key", ["sk-secret\r\nX: y", "sk-secr€t"])
 def test_a_key_that_cannot_be_sent_is_not_shown_either(g3n, key):
     with serve() as fake:
@@ -250,5 +272,13 @@ def test_llama_cpp_pythons_server_answers(g3n, llama_server):
 @pytest.mark.model
 def test_llama_cpp_pythons_server_refuses_a_prompt_beyond_its_context(g3n, llama_server):
     done = g3n.run("chat", "--device", llama_server, "word " * 2000)
-    assert_fails(done, 1, "ended without an answer")
-    assert b"longer than their context" in done.stderr
+    assert_fails(done, 1, "has no room for all that was said")
+    assert b"the message alone is too long" in done.stderr
+
+
+@pytest.mark.model
+def test_llama_cpp_pythons_server_goes_on_when_its_context_is_full(g3n, llama_server):
+    chat = ("chat", "--device", llama_server, "-n", 4)
+    assert g3n.run(*chat, "word " * 400).returncode == 0
+    done = g3n.run(*chat, "-c", "word " * 200)
+    assert done.returncode == 0, done.stderr.decode()

@@ -1,16 +1,19 @@
 """``g3n serve-device`` and ``--device rpc:HOST:PORT``, as processes."""
 
+import contextlib
 import json
 import signal
 import socket
 import time
 
+import pexpect
 import pytest
 
+from g3n_cli.engine.worker import INSIST_S
 from g3n_cli.ggml.library import load
 from tests.engine.test_offload import LAYERS, assert_agrees_with_transformers
 from tests.oracle import CASES, find_case
-from tests.program import assert_fails
+from tests.program import COMMAND, ROOT, assert_fails, make_environment
 
 HAS_RPC = bool(load().backend_reg_by_name(b"RPC"))
 needs_rpc = pytest.mark.skipif(not HAS_RPC, reason="this ggml has no RPC; see make test-rpc")
@@ -88,6 +91,80 @@ def test_a_server_that_dies_ends_the_program_with_one_line(g3n):
     assert process.returncode == 1
     assert errors.decode().startswith(f"error: rpc:127.0.0.1:{port} failed: Remote RPC server")
     assert errors.count(b"\n") == 1
+
+
+@contextlib.contextmanager
+def converse(g3n, port):
+    """A conversation on a lent device, after its first answer."""
+    child = pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], "chat", "--device", f"rpc:127.0.0.1:{port}"],
+        cwd=str(ROOT),
+        env=make_environment(g3n.home, PROMPT_TOOLKIT_NO_CPR="1"),
+        encoding="utf-8",
+        timeout=PATIENCE_S,
+    )
+    with contextlib.closing(child):
+        child.expect_exact("Ask something")
+        child.send("What does harbor mean?\r")
+        child.expect_exact("cargo.")
+        child.expect_exact("Ask something")
+        yield child
+
+
+# From Python 3.12 on; what pexpect forks becomes another program at once.
+@pytest.mark.filterwarnings("ignore:.*forkpty:DeprecationWarning")
+@needs_rpc
+def test_a_server_that_dies_in_a_conversation_leaves_a_terminal_that_can_be_used(g3n):
+    port = find_port()
+    server, _ = start_server(g3n, port)
+    with converse(g3n, port) as child:
+        server.kill()
+        server.communicate()
+        child.send("another word?\r")
+        child.expect_exact(f"error: rpc:127.0.0.1:{port} failed: Remote RPC server")
+        child.expect(pexpect.EOF)
+        assert child.getecho()
+        child.wait()
+    assert child.exitstatus == 1
+    saved = g3n.run("sessions", "show", "1").stdout.decode()
+    assert "cargo." in saved
+    assert "another word?" in saved
+
+
+@pytest.mark.filterwarnings("ignore:.*forkpty:DeprecationWarning")
+@needs_rpc
+def test_a_server_that_hangs_can_be_left(g3n):
+    port = find_port()
+    server, _ = start_server(g3n, port)
+    with converse(g3n, port) as child:
+        server.send_signal(signal.SIGSTOP)
+        child.send("another word?\r")
+        child.expect_exact("\x1b[?2004l")  # the input line has ended, the answer begins
+        time.sleep(1)
+        child.sendintr()
+        time.sleep(INSIST_S + 0.5)
+        child.sendintr()
+        child.expect_exact(f"error: rpc:127.0.0.1:{port} does not answer")
+        child.expect(pexpect.EOF)
+        assert child.getecho()
+        child.wait()
+    server.kill()
+    server.communicate()
+    assert child.exitstatus == 130
+    assert "another word?" in g3n.run("sessions", "show", "1").stdout.decode()
+
+
+@needs_rpc
+def test_a_lent_device_is_among_what_runs(g3n):
+    port = find_port()
+    server, _ = start_server(g3n, port)
+    (running,) = json.loads(g3n.run("ps", "--json").stdout)
+    assert (running["command"], running["model"]) == ("serve-device", "cpu")
+    assert running["address"] == f"rpc:127.0.0.1:{port}"
+    server.terminate()
+    server.communicate()
+    assert json.loads(g3n.run("ps", "--json").stdout) == []
 
 
 @needs_rpc

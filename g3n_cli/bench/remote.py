@@ -16,6 +16,9 @@ from g3n_cli.errors import ServerError
 MOST_OFF = 0.05
 """Prompts whose lengths differ by more are warned of."""
 
+_SHARED = 32
+"""Tokens with which a server's prompts may all begin: its template's, and a text of the system."""
+
 _CHARACTERS = 4.0
 """Of a token, before the server has counted any."""
 
@@ -117,7 +120,8 @@ def find_remote_faults(case: Case, samples: Sequence[Sample]) -> Iterator[str]:
     if case.n_prompt and found_length and abs(found_length / wanted - 1) > MOST_OFF:
         yield f"prompts have {found_length:,.0f} tokens, not {wanted:,}"
     reused = median([each.reused_tokens for each in samples if each.reused_tokens is not None])
-    if reused and case.n_prompt and reused - case.n_depth > MOST_OFF * case.n_prompt:
+    most_reused = case.n_depth + _SHARED + MOST_OFF * case.n_prompt
+    if reused and case.n_prompt and reused > most_reused:
         yield f"the server had {reused:,.0f} tokens of the prompt already: restart it"
 
 

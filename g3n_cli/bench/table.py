@@ -138,10 +138,15 @@ def _name_cases(results: Sequence[CaseResult]) -> tuple[list[str], list[list[str
     varied = find_varied(rows)
     heads = ["case", *(name.removeprefix("n_").replace("_", "-") for name in varied)]
     cells = [
-        [result.label, *(str(row.get(name, NOTHING)) for name in varied)]
+        [result.label, *(_format_setting(row.get(name)) for name in varied)]
         for result, row in zip(results, rows, strict=True)
     ]
     return heads, cells
+
+
+def _format_setting(value: object) -> str:
+    """A setting; the CPU has no layers on a device, and a server no settings."""
+    return NOTHING if value is None else str(value)
 
 
 def _median_part(result: CaseResult, part: str) -> float:

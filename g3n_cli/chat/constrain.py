@@ -54,7 +54,7 @@ def read_figures(
         try:
             return {"value": constraint.read(reply.text)}
         except AnswerError as error:
-            raise _explain(reply, error) from None
+            raise _explain(conversation, reply, error) from None
     from g3n_cli.chat.session import Session
 
     assert isinstance(conversation, Session)
@@ -62,14 +62,15 @@ def read_figures(
     return {"choices": [asdict(choice) for choice in conversation.last_choice.ranking]}
 
 
-def _explain(reply: Reply, error: AnswerError) -> AnswerError:
+def _explain(conversation: Conversation, reply: Reply, error: AnswerError) -> AnswerError:
     """Why an answer is no document: where it was cut off, that is why."""
     stats = reply.stats
     if stats.stop_reason not in ("length", "context"):
         return error
     count = "" if stats.output_tokens is None else f" after {stats.output_tokens:,} tokens"
-    is_context = stats.stop_reason == "context"
     hint = "-n allows a longer one"
-    if is_context:
-        hint = "--ctx has room for a longer one; maxLength in the schema ends texts that run on"
+    if stats.stop_reason == "context":
+        hint = "maxLength in the schema ends texts that run on"
+        if conversation.engine is not None:
+            hint = f"--ctx has room for a longer one; {hint}"
     return AnswerError(f"the answer is cut off{count}: it is no whole JSON document", hint)

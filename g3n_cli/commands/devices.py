@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
+import textwrap
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,7 +28,7 @@ class Missing:
         name: What ggml calls it.
         runs_on: What it is for.
         needs: What its compilation takes.
-        install: Command that builds llama-cpp-python with it.
+        install: Command that builds llama-cpp-python with it, for a shell.
     """
 
     name: str
@@ -44,6 +46,9 @@ _MORE = {
     "RPC": ("GGML_RPC", "any", "devices of other machines", "nothing more"),
     "MTL": ("GGML_METAL", "darwin", "Apple's GPUs", "Xcode's command line tools"),
 }
+_WIDTH = 80
+_BREAK = " \\\n    "
+"""Between lines of one command."""
 
 
 def devices(
@@ -75,9 +80,14 @@ def devices(
 
 def find_missing(built: Collection[str], system: str) -> tuple[Missing, ...]:
     """Backends for ``system`` (as in ``sys.platform``) that are not among the ``built`` ones."""
-    pip = f"pip install --force-reinstall --no-deps --no-cache-dir {_name_package()}"
+    # This environment's own pip: the one that a shell finds may belong to another.
+    python = shlex.quote(sys.executable)
+    lines = (
+        f"{python} -m pip install --force-reinstall --no-deps",
+        f"--no-cache-dir --no-binary llama-cpp-python {_name_package()}",
+    )
     return tuple(
-        Missing(name, runs_on, needs, f'CMAKE_ARGS="-D{option}=on" {pip}')
+        Missing(name, runs_on, needs, _BREAK.join((f'CMAKE_ARGS="-D{option}=on"', *lines)))
         for name, (option, home, runs_on, needs) in _MORE.items()
         if home in ("any", system) and name not in built
     )
@@ -97,7 +107,8 @@ def show_build(ggml: str, backends: Collection[Backend], kernels: Collection[str
     rows = [("ggml", f"{ggml}, of {_name_package()}")]
     for backend in backends:
         features = " ".join(_show_feature(*feature) for feature in backend.features.items())
-        rows.append((backend.name, features or "(tells no features)"))
+        first, *more = textwrap.wrap(features, _WIDTH - 16) or ["(tells no features)"]
+        rows += [(backend.name, first), *(("", line) for line in more)]
     rows.append(("g3n's kernels", " ".join(kernels) or "none: no C compiler at installation"))
     return align(rows)
 

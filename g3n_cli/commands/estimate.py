@@ -59,7 +59,10 @@ def estimate_model(  # noqa: PLR0913  one parameter for each flag
     from g3n_cli.registry.models import read_sizes, resolve
 
     if device.lower() != CPU:
-        raise UsageError("estimates are of this machine's own memory", "leave --device out")
+        raise UsageError(
+            f"estimates are of the CPU's memory, not of what {device} has",
+            f"--device {CPU}; g3n devices tells the free memory of this machine's devices",
+        )
     spec = resolve(model)
     settings = EngineSettings(
         n_ctx=ctx,

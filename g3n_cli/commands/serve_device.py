@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
 import sys
 import threading
 from collections.abc import Callable
-from typing import Annotated, NoReturn
+from contextlib import closing
+from typing import Annotated
 
 import typer
 
@@ -52,6 +54,7 @@ def serve_device(
     ] = None,
 ) -> None:
     """Lend a device."""
+    from g3n_cli.chat.presence import Presence, describe_process, find_folder
     from g3n_cli.ggml import rpc
     from g3n_cli.ggml.device_backend import find_device
     from g3n_cli.ui.terminal import Terminal
@@ -67,7 +70,11 @@ def serve_device(
     terminal.note(f"{device} is lent at rpc:{host}:{port}; Ctrl+C ends it")
     os.dup2(2, 1)  # ggml's reports are no answer
     n_threads = threads or count_physical_cores()
-    wait_and_leave(lambda: rpc.serve(host, port, n_threads, [address]))
+    running = describe_process("serve-device", device, "full", f"rpc:{host}:{port}")
+    with closing(Presence(find_folder(), running)):
+        code = serve_until_signal(lambda: rpc.serve(host, port, n_threads, [address]))
+    sys.stderr.flush()
+    os._exit(code)  # without waiting for the thread, which nothing interrupts
 
 
 def check_address(host: str, port: int) -> None:
@@ -86,19 +93,18 @@ def check_address(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise G3nError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            hint = "--port names another port" if error.errno == errno.EADDRINUSE else None
+            raise G3nError(f"cannot listen on {host}:{port}: {error.strerror}", hint) from error
 
 
-def wait_and_leave(serve: Callable[[], None]) -> NoReturn:
-    """Serve on a thread, as nothing interrupts C, and leave the process without waiting for it."""
+def serve_until_signal(serve: Callable[[], None]) -> ExitCode:
+    """Serve on a thread, as nothing interrupts C, until a signal comes; the process's exit code."""
     thread = threading.Thread(target=serve, daemon=True)
-    code = ExitCode.FAILURE  # it never returns of itself
     thread.start()
     try:
         thread.join()
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except Terminated:
-        code = ExitCode.TERMINATED
-    sys.stderr.flush()
-    os._exit(code)
+        return ExitCode.TERMINATED
+    return ExitCode.FAILURE  # it never returns of itself

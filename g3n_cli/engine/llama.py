@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from g3n_cli.config import AUTO, EngineSettings
 from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
+from g3n_cli.engine.offload import make_leave
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
 from g3n_cli.engine.tokenizer import LlamaTokenizer
 from g3n_cli.engine.worker import Worker
@@ -45,7 +46,7 @@ class LlamaEngine:
         self._keys: list[Key] = []
         self._abort = AbortFlag()
         with ExitStack() as stack:
-            self._worker = Worker(self._abort.set)
+            self._worker = Worker(self._abort.set, make_leave(settings))
             stack.callback(self._worker.close)
             model = self._worker.run(
                 lambda: Model(

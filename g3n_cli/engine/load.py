@@ -14,7 +14,7 @@ from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.kv_cache import KvCache
 from g3n_cli.engine.matformer import SizeResolver, find_width_multiple
-from g3n_cli.engine.offload import open_offload
+from g3n_cli.engine.offload import make_leave, open_offload
 from g3n_cli.engine.plan import CpuExecutor, Plans
 from g3n_cli.engine.ple import PleTable
 from g3n_cli.engine.products import check_activations
@@ -65,18 +65,19 @@ class LoadedModel:
     ) -> None:
         kernels = load_kernels(settings.kernels) if settings.repack else None
         check_activations(gguf, hparams, kernels, settings.act)
-        self.kernels = kernels.variant if kernels else "ggml"
         with ExitStack() as stack, closing(Worker(lambda: None)) as reader:
             # The vocabulary takes as long as the weights; C code does both, so they overlap.
             vocabulary = reader.start(functools.partial(_load_vocabulary, gguf))
             backend = CpuBackend(settings.n_threads)
             stack.callback(backend.close)
-            worker = Worker(backend.abort.set)
+            worker = Worker(backend.abort.set, make_leave(settings))
             stack.callback(worker.close)
             self.backend, self._worker = backend, worker
             offload = open_offload(gguf, hparams, settings)
             if offload:
                 stack.callback(offload.close)
+            is_here = offload is None or offload.n_layer < hparams.n_layer
+            self.kernels = kernels.variant if kernels and is_here else "ggml"
             weights = Weights(
                 gguf,
                 gguf.tensors.keys() - find_unused(gguf, hparams) - {PLE_TENSOR},

@@ -8,8 +8,10 @@ two tables of embeddings stay in the file: of them rows are read, and only the r
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
+from typing import NoReturn
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from g3n_cli.engine.gguf import GgufFile, TensorInfo
 from g3n_cli.engine.hparams import HParams
 from g3n_cli.engine.tensors import PLE_TENSOR, find_unused
 from g3n_cli.errors import DoesNotFitError
-from g3n_cli.ggml.device_backend import DeviceBackend
+from g3n_cli.ggml.device_backend import DeviceBackend, leave
 from g3n_cli.ggml.handles import Buffer, Context, write_tensor
 from g3n_cli.ggml.tensor import Tensor
 
@@ -119,6 +121,11 @@ def open_offload(gguf: GgufFile, hparams: HParams, settings: EngineSettings) -> 
     if settings.is_on_cpu:
         return None
     return Offload(gguf, hparams, settings, DeviceBackend.open(settings.device))
+
+
+def make_leave(settings: EngineSettings) -> Callable[[], NoReturn] | None:
+    """What ends the process, for a person who no longer waits for a device; None for the CPU."""
+    return None if settings.is_on_cpu else partial(leave, settings.device)
 
 
 def count_layers(hparams: HParams, settings: EngineSettings) -> int:

@@ -159,7 +159,7 @@ class Gemma3nEngine:
         check_length(prompt, self.n_ctx)
         self._model.load()  # nothing to do, unless a change of size was interrupted
         self.trim(min(self.count_computed(prompt), len(prompt) - 1))
-        self._cache.save_snapshot()
+        self._model.run(self._cache.save_snapshot)  # a device may never send it
         start, total = self.n_past, len(prompt) - self.n_past
         self._ple.prefetch(self._ple_rows(prompt.ple_ids[start:]))
         logits = np.empty((0, 0), np.float32)

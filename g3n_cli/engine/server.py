@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +24,7 @@ MOST_BYTES = 1 << 20
 _MOST_SHOWN = 300
 _TOO_LONG = ("maximum context length", "available context size", "exceed context window")
 _HOW = "for example http://127.0.0.1:8080/v1"
+CHECK_ADDRESS = "is the address right? most end in /v1"
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,8 @@ class Server:
                     for model in models
                     if isinstance(model, dict) and "id" in model
                 ]
-        raise ServerError(f"{self.address} does not list its models", "-m names the one to use")
+        hint = f"{CHECK_ADDRESS}; of a server that lists none, -m names a model"
+        raise ServerError(f"{self.address} does not list its models", hint)
 
     def open_chat(self, request: dict[str, Any]) -> ServerResponse:
         """The stream of an answer's events; close it.
@@ -197,7 +202,15 @@ class Server:
             return ServerError(f"{self.address} does not answer in time")
         if isinstance(error, http.client.RemoteDisconnected):
             return ServerError(f"{self.address} hung up without an answer")
-        return ServerError(f"cannot talk to {self.address}: {self.show(str(error))}")
+        if isinstance(error, ssl.SSLCertVerificationError):
+            hint = "SSL_CERT_FILE names a file of certificates to trust"
+            fault = f"has a certificate that is not trusted: {error.verify_message}"
+            return ServerError(f"{self.address} {fault}", hint)
+        if isinstance(error, ssl.SSLError):
+            hint = "a server without TLS has an address that begins with http://"
+            return ServerError(f"{self.address} does not speak TLS: {error.reason}", hint)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        return ServerError(f"cannot talk to {self.address}: {self.show(reason)}")
 
     def _explain_status(
         self, opened: ServerResponse, response: http.client.HTTPResponse
@@ -238,6 +251,11 @@ class ServerResponse:
     ) -> None:
         self._address, self._response, self._owned = address, response, owned
         owned.callback(response.close)
+
+    @property
+    def content_type(self) -> str:
+        """What it says it sends, such as ``text/event-stream``."""
+        return self._response.headers.get_content_type()
 
     def __enter__(self) -> ServerResponse:
         return self
@@ -348,5 +366,12 @@ def _read_refusal(opened: ServerResponse) -> object:
 
 
 def _read_delay(header: str | None) -> float:
-    """Seconds of a ``Retry-After``; 0 if it has none, as with a date."""
-    return float(header) if header and header.isdecimal() else 0.0
+    """Seconds to wait by a ``Retry-After``, a number or a date; 0 without one."""
+    if header is None:
+        return 0.0
+    if header.isdecimal():
+        return float(header)
+    try:
+        return max(0.0, math.ceil(parsedate_to_datetime(header).timestamp() - time.time()))
+    except ValueError:
+        return 0.0

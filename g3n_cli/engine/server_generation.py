@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from g3n_cli.engine.server import Server, ServerResponse, is_context_full, parse_json
+from g3n_cli.engine.server import (
+    CHECK_ADDRESS,
+    Server,
+    ServerResponse,
+    is_context_full,
+    parse_json,
+)
 from g3n_cli.engine.stats import GenerationStats, StopReason
 from g3n_cli.errors import ContextFullError, ServerError
 
 _DONE = b"[DONE]"
+_STREAM = "text/event-stream"
 
 
 class ServerGeneration(Iterator[str]):
@@ -97,15 +104,28 @@ class ServerGeneration(Iterator[str]):
                 self._arrivals.append(time.perf_counter())
                 yield piece
         if not self._is_complete:
-            address = self._server.address
-            if self._arrivals:
-                raise ServerError(f"{address} broke off in the middle of the answer")
-            hint = "some do that when a prompt is longer than their context"
-            raise ServerError(f"{address} ended without an answer", hint)
+            raise self._explain_end(self._response.content_type)
         if piece := decoder.decode(b"", final=True):
             yield piece
         if self._stop_reason == "interrupted":
             self._stop_reason = "end"
+
+    def _explain_end(self, content_type: str) -> ServerError:
+        """Why a stream ended before the answer did.
+
+        A stream without a word is what llama-cpp-python's server makes of a prompt beyond its
+        context, for example; asked for one token, not as a stream, it tells.
+
+        Raises:
+            ServerError: it refuses that, too, and says why.
+        """
+        address = self._server.address
+        if self._arrivals:
+            return ServerError(f"{address} broke off in the middle of the answer")
+        if content_type != _STREAM:
+            return ServerError(f"{address} sends {content_type}, no {_STREAM}", CHECK_ADDRESS)
+        self._server.ask_chat({**self._request, "max_tokens": 1})
+        return ServerError(f"{address} ended without an answer")
 
     def _take(self, event: bytes) -> str:
         """The text of an event; takes note of what else it tells.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -12,6 +13,9 @@ from typing import Any, Generic, TypeVar
 from g3n_cli.errors import MEMORY_HINT, DoesNotFitError, Terminated
 
 T = TypeVar("T")
+
+INSIST_S = 1.0
+"""A second interruption that comes sooner may be the same press of a key."""
 
 POLL_S = 0.1
 """A signal that arrives in the instant before a wait starts does not end that wait, hence many."""
@@ -32,13 +36,17 @@ class Worker:
             callback reads. Called by the waiting thread, maybe more than once and maybe after the
             function has returned. So clear that flag right before ``run``, not inside ``fn``:
             there a request made before ``fn`` starts would be lost.
+        on_insist: Called where the person interrupts once more, ``INSIST_S`` after that or later,
+            and the computation has not ended: for those that may never end. It need not return.
 
     Raises:
         DoesNotFitError: the system starts no more threads.
     """
 
-    def __init__(self, on_abort: Callable[[], None]) -> None:
-        self._on_abort = on_abort
+    def __init__(
+        self, on_abort: Callable[[], None], on_insist: Callable[[], None] | None = None
+    ) -> None:
+        self._on_abort, self._on_insist = on_abort, on_insist
         self._tasks: SimpleQueue[Task[Any] | None] = SimpleQueue()
         self._is_closed = False
         self._serving = Task(partial(_serve, self._tasks))
@@ -53,7 +61,8 @@ class Worker:
         """Run ``fn`` on the worker's thread and return what it returns or raise what it raises.
 
         Interrupted while it waits, ``run`` asks the computation to abort and re-raises only once
-        ``fn`` has ended (its result or error is dropped); further interrupts do not shorten that.
+        ``fn`` has ended (its result or error is dropped); further interrupts do not shorten that,
+        unless ``on_insist`` ends the process.
         So nothing computes after ``run``, and state that ``fn`` keeps up to date is consistent.
 
         Raises:
@@ -98,9 +107,12 @@ class Worker:
         self._thread.join()
 
     def _abort_and_wait(self) -> None:
-        is_idle = False
+        is_idle, is_first, began = False, True, time.monotonic()
         while not is_idle:
             with suppress(KeyboardInterrupt, Terminated):
+                is_again, is_first = not is_first, False
+                if self._on_insist and is_again and time.monotonic() - began >= INSIST_S:
+                    self._on_insist()
                 self._on_abort()
                 # Served in order, so its end tells that whatever was put before it has ended.
                 marker = Task(int)

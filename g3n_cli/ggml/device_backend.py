@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import termios
 from ctypes import byref, c_size_t, c_void_p
-from typing import Any
+from typing import Any, NoReturn
 
 from g3n_cli.config import CPU
 from g3n_cli.errors import DoesNotFitError, ExitCode, G3nError, UsageError
@@ -163,7 +164,7 @@ class Scheduler(Managed):
         load().backend_sched_free(ptr)
 
 
-_kept: list[Any] = []  # what C holds on to
+_kept: dict[str, Any] = {}  # the callback, which C holds on to, and how the terminal was
 
 
 def _explain_aborts(name: str) -> None:
@@ -171,9 +172,27 @@ def _explain_aborts(name: str) -> None:
 
     def explain(message: bytes) -> None:
         reason = message.decode(errors="replace").partition(": ")[2].strip()
-        line_break = "\n" if os.isatty(2) else ""
-        os.write(2, f"{line_break}error: {name} failed: {reason}\n".encode())
-        os._exit(ExitCode.FAILURE)
+        _leave(f"{name} failed: {reason}", ExitCode.FAILURE)
 
-    _kept[:] = [FATAL_CALLBACK(explain)]
-    load().set_abort_callback(_kept[0])
+    callback = FATAL_CALLBACK(explain)
+    _kept.update(callback=callback, terminal=termios.tcgetattr(0) if os.isatty(0) else None)
+    load().set_abort_callback(callback)
+
+
+def leave(name: str) -> NoReturn:
+    """End the process amid a computation on a device, which cannot be interrupted.
+
+    Args:
+        name: The device, which has been prepared.
+    """
+    _leave(f"{name} does not answer", ExitCode.INTERRUPTED)
+
+
+def _leave(reason: str, code: ExitCode) -> NoReturn:
+    """End the process with one line, and the terminal as it was found."""
+    usual = _kept.get("terminal")
+    if usual and termios.tcgetattr(0) != usual:  # typing is hidden amid an answer
+        termios.tcsetattr(0, termios.TCSANOW, usual)
+    line_break = "\n" if os.isatty(2) else ""
+    os.write(2, f"{line_break}error: {reason}\n".encode())
+    os._exit(code)

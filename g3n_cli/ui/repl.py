@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from g3n_cli import __version__
 from g3n_cli.chat.conversation import Conversation, Question, Reply
-from g3n_cli.errors import G3nError, InputError
+from g3n_cli.errors import G3nError, InputError, ServerError
 from g3n_cli.ui.answer import make_view, show_reply, show_waiting_for
 from g3n_cli.ui.completion import ChatCompleter
 from g3n_cli.ui.figures import format_stats
@@ -150,14 +150,17 @@ class Repl:
         question = Question(text, tuple(self._files.waiting))
         try:
             self._show(lambda bar, bars: self._conversation.reply(question, bar, bars))
-        except InputError:
-            if question.attachments:
+        except (InputError, ServerError):
+            if question.attachments and not self._is_said(question):
                 self._terminal.aside("(the files still wait; /file - takes them back)")
             raise
         finally:
-            turns = self._conversation.turns
-            if turns and turns[-1].question == question:
+            if self._is_said(question):
                 self._files.clear()
+
+    def _is_said(self, question: Question) -> bool:
+        turns = self._conversation.turns
+        return bool(turns) and turns[-1].question == question
 
     def _offer(self, name: str) -> None:
         """Let a file that a message names go along, if so wished.
@@ -198,6 +201,8 @@ class Repl:
             self._tell_dropped(reply.n_dropped - n_told)
             if stats.stop_reason in ENDINGS:
                 self._terminal.aside(ENDINGS[stats.stop_reason])
+            elif stats.stop_reason == "end" and reply.is_empty:
+                self._terminal.aside("(an answer without text)")
         if self._show_stats:
             self._terminal.aside(format_stats(self._conversation, stats))
         self._terminal.note("")

@@ -133,6 +133,20 @@ def test_answers_that_are_not_what_was_asked_for_are_warned_of():
     assert all(part in line for part, line in zip(parts, found, strict=True))
 
 
+def test_what_all_prompts_begin_with_is_not_warned_of():
+    case = Case(BenchModel("m", None), 100, 2, device="http://h/v1")
+    sample = Sample(
+        load_s=None,
+        ttft_s=1.0,
+        prefill_s=None,
+        gaps_s=(0.1, 0.1),
+        output_tokens=3,
+        prompt_tokens=100,
+        reused_tokens=30,
+    )
+    assert list(find_remote_faults(case, [sample])) == []
+
+
 def test_what_is_measured_is_sent_once():
     with serve(complete(20), fail(429, Retry_After="1")) as fake:
         with pytest.raises(ServerError, match="429"):

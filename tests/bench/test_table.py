@@ -48,6 +48,11 @@ def test_what_differs_names_cases():
     assert name_cases([]) == []
 
 
+def test_a_setting_that_means_nothing_to_a_case_is_a_dash():
+    results = [make_result(gpu_layers=None), make_result(gpu_layers=2)]
+    assert [row[1] for row in make_figures_table(results).rows] == ["-", "2"]
+
+
 def test_the_memory_table_leaves_out_parts_that_nobody_has():
     parts = {"weights": 50_000_000, "kv": 0, "other": 30_000_000}
     ledger = {"parts": {**dict.fromkeys(make_sample().ledger.parts, 0), **parts}}

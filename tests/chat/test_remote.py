@@ -154,6 +154,17 @@ def test_the_oldest_turns_are_forgotten_when_the_context_is_full(told, is_stream
     assert shown(fake.requests[-1]) == [("system", "Be brief."), ("user", "c")]
 
 
+def test_the_oldest_turns_are_forgotten_when_the_stream_ends_without_a_word():
+    refuse = fail(400, json.dumps({"error": OPENAI}).encode())
+    with serve(say("A."), stream(), refuse, say("B.")) as fake:
+        chat = make_remote(fake)
+        list(chat.reply("a"))
+        reply = chat.reply("b")
+        assert "".join(reply) == "B."
+    assert reply.n_dropped == 1
+    assert shown(fake.requests[-1]) == [("user", "b")]
+
+
 def test_a_message_that_is_too_long_alone_is_refused():
     with serve(say("A."), *[fail(400, json.dumps({"error": OPENAI}).encode())] * 2) as fake:
         chat = make_remote(fake)

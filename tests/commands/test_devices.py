@@ -1,9 +1,10 @@
 import json
+import sys
 
 import pytest
 
-from g3n_cli.commands.devices import find_missing, show_devices
-from g3n_cli.ggml.devices import Device
+from g3n_cli.commands.devices import find_missing, show_build, show_devices
+from g3n_cli.ggml.devices import Backend, Device
 
 GPU = Device("CUDA0", "NVIDIA H100", "gpu", "CUDA", 78_000_000_000, 80_000_000_000)
 
@@ -16,6 +17,9 @@ def test_the_table_names_cpu_features_kernels_and_what_is_missing(g3n):
     assert "REPACK" in build
     assert "g3n's kernels" in build
     assert any('CMAKE_ARGS="-DGGML_' in part for part in missing)
+    assert f"{sys.executable} -m pip install" in missing[-1]
+    room = 80 + len(sys.executable)  # an environment may lie anywhere
+    assert max(map(len, done.stdout.decode().splitlines())) <= room
 
 
 def test_json_has_the_same_with_memory_in_bytes(g3n):
@@ -31,6 +35,13 @@ def test_json_has_the_same_with_memory_in_bytes(g3n):
 def test_a_gpu_has_a_line_of_its_own():
     cells = "CUDA0 gpu CUDA 78.00 GB 80.00 GB NVIDIA H100"
     assert show_devices([GPU]).splitlines()[1].split() == cells.split()
+
+
+def test_a_long_list_of_features_goes_on_below():
+    features = {f"FEATURE_{i}": "1" for i in range(20)}
+    lines = show_build("1.0", [Backend("CPU", features)], ["avx2"]).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines[1:-1]).split() == ["CPU", *features]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_an_estimate_adds_up(g3n):
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
-        (("--device", "http://h/v1"), "this machine's own memory"),
+        (("--device", "http://h/v1"), "estimates are of the CPU's memory"),
         (("--size", "auto"), "follows the free"),
     ],
 )

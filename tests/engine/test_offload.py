@@ -44,6 +44,16 @@ def use_device(monkeypatch, kind):
     monkeypatch.setattr(DeviceBackend, "open", classmethod(open_second))
 
 
+def test_kernels_are_named_by_what_computes_most_here(second_cpu):
+    case = find_case("small8", "q8_0")
+    named = {}
+    for gpu_layers in (0, None):
+        engine = open_case(case, device=second_cpu, gpu_layers=gpu_layers)
+        named[gpu_layers] = engine.info.kernels
+        engine.close()
+    assert (named[0] != "ggml", named[None]) == (True, "ggml")
+
+
 def assert_agrees_with_transformers(case, **settings):
     arrays = case.load()
     reference = "logits" if case.kind == "f32" else f"{case.kind}.logits"

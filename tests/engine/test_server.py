@@ -1,4 +1,7 @@
+import json
 import socket
+import time
+from email.utils import formatdate
 
 import pytest
 
@@ -188,6 +191,18 @@ def test_a_server_that_asks_for_too_long_a_pause_is_not_waited_for():
     assert client.notes == []
 
 
+def test_a_pause_may_be_told_as_a_date():
+    soon, late = (formatdate(time.time() + s, usegmt=True) for s in (1.9, 3600))
+    refusals = [fail(429, Retry_After=text) for text in (soon, "no date", late)]
+    with serve(*refusals) as fake:
+        client = Client(fake.url)
+        with pytest.raises(ServerError, match="429"):
+            list(client.ask())
+    first, second = client.notes
+    assert first.endswith(("in 1 s", "in 2 s"))
+    assert second.endswith("in 0 s")
+
+
 def test_nobody_there_is_tried_again_and_told():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -205,12 +220,10 @@ def test_nobody_there_is_tried_again_and_told():
         (fail(400, b'{"error": {"message": "bad\\n top_k"}}'), ServerError, "400: bad top_k"),
         (fail(404, b'{"detail": "no such model"}'), ModelError, "404: no such model"),
         (reset, ServerError, "cannot talk"),
-        (stream(ends=False), ServerError, "ended without an answer"),
         (stream(b"data: {nonsense\n\n"), ServerError, "no part of an answer"),
         (stream(b"data: [1]\n\n"), ServerError, "no part of an answer"),
         (stream(b'data: {"error": {"message": "no GPU"}}\n\n'), ServerError, "gave up: no GPU"),
-        (fail(200, b'{"choices": []}'), ServerError, "ended without an answer"),
-        (stream(), ServerError, "ended without an answer"),
+        (fail(200, b'{"choices": []}'), ServerError, "no text/event-stream"),
         (stream(b"x" * MOST_BYTES), ServerError, "more than makes sense"),
     ],
 )
@@ -223,6 +236,40 @@ def test_a_failure_is_told_once_and_not_tried_again(behave, error, part):
         assert "\n" not in caught.value.message
         assert len(fake.requests) == 1
     assert client.notes == []
+
+
+def test_what_is_no_stream_of_events_is_named():
+    page = fail(200, b"<!doctype html>\n\n<p>Welcome", Content_Type="text/html; charset=utf-8")
+    with serve(page) as fake, pytest.raises(ServerError, match="sends text/html") as caught:
+        list(Client(fake.url).ask())
+    assert "most end in /v1" in caught.value.hint
+
+
+REFUSAL = {"error": {"message": "no space left", "code": 400}}
+
+
+@pytest.mark.parametrize("silent", [stream(), stream(ends=False)])
+@pytest.mark.parametrize(
+    ("behave", "part"),
+    [
+        (fail(400, json.dumps(REFUSAL).encode()), "no space left"),
+        (fail(200, b'{"choices": []}'), "ended without an answer"),
+    ],
+)
+def test_a_stream_that_ends_without_a_word_is_asked_for_its_reason(silent, behave, part):
+    with serve(silent, behave) as fake:
+        answer = Client(fake.url).ask(top_k=3)
+        with pytest.raises(ServerError, match=part):
+            list(answer)
+    assert answer.stats.stop_reason == "dropped"
+    again = fake.requests[1]
+    assert (again["top_k"], again["max_tokens"], "stream" in again) == (3, 1, False)
+
+
+def test_tls_with_a_server_that_has_none_is_told():
+    with serve() as fake, pytest.raises(ServerError, match="does not speak TLS") as caught:
+        list(Client(fake.url.replace("http:", "https:")).ask())
+    assert "http://" in caught.value.hint
 
 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b"])

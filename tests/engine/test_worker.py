@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from g3n_cli.engine import worker as worker_module
 from g3n_cli.engine.worker import Worker
 from g3n_cli.errors import ModelError, Terminated
 from tests.program import ROOT
@@ -120,6 +121,29 @@ def test_second_interrupt_does_not_leave_the_function_running(worker, stop):
     with pytest.raises(KeyboardInterrupt):
         worker.run(compute)
     assert ended == [True]
+
+
+def test_a_person_may_insist_where_a_function_may_never_end(monkeypatch):
+    monkeypatch.setattr(worker_module, "INSIST_S", 0.5)
+    is_insisted, calls = threading.Event(), []
+
+    def interrupt_after(seconds):
+        threading.Event().wait(seconds)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def compute():
+        interrupt_after(0)
+        interrupt_after(0.1)  # too soon after the first to be meant so
+        threading.Event().wait(0.2)
+        calls.append(is_insisted.is_set())
+        interrupt_after(0.5)
+        is_insisted.wait(30)
+
+    worker = Worker(lambda: None, is_insisted.set)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(compute)
+    worker.close()
+    assert (calls, is_insisted.is_set()) == ([False], True)
 
 
 def test_worker_is_usable_after_an_interrupt(worker, stop):
