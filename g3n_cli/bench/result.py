@@ -348,7 +348,7 @@ class Report:
         try:
             values = json.loads(text)
             schema = values["schema"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"{source} is no result of g3n bench -o json") from error
         if schema != SCHEMA:
             hint = "measure again, or use the g3n that wrote it"
