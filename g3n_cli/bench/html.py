@@ -26,6 +26,7 @@ th, td { text-align: right; white-space: nowrap; }
 th.text, td.text { text-align: left; }
 pre { overflow-x: auto; background: var(--shade); padding: 1rem; }
 .charts { overflow-x: auto; }
+svg { width: 100%; min-width: 34rem; max-width: 760px; height: auto; }
 @media (prefers-color-scheme: dark) {
   :root { --line: #444; --shade: #222; }
   svg { filter: invert(.93) hue-rotate(180deg); }

@@ -364,7 +364,9 @@ class Report:
                 cases=tuple(map(CaseResult.from_json, values["cases"])),
                 comparisons=tuple(Comparison(**each) for each in values["comparisons"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except KeyError as error:
+            raise InputError(f"{source} is damaged: it has no {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{source} is damaged: {error!r}") from error
         if place := find_misfit(report, cls, ""):
             raise InputError(f"{source} is damaged: {place.removeprefix('.')} is of a wrong kind")

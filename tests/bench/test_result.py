@@ -129,6 +129,13 @@ def test_what_is_no_report_is_refused_by_name(text, words):
         Report.parse(text, "x.json")
 
 
+def test_a_key_that_is_missing_is_named():
+    values = make_report().to_json()
+    del values["cases"][0]["device"]
+    with pytest.raises(InputError, match=r"x is damaged: it has no 'device'"):
+        Report.parse(json.dumps(values), "x")
+
+
 BROKEN = (
     ("label", None, "cases[0].label"),
     ("settings", [], "cases[0].settings"),
