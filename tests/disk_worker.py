@@ -13,6 +13,7 @@ from g3n_cli.chat.store import SessionStore
 from tests.model_files import SMALL8
 from tests.program import Program, assert_fails
 
+BENCH = ("bench", "-m", SMALL8, "-t", "1", "-p", "8", "-n", "1", "-r", "1")
 ASK = ("chat", "-m", SMALL8, "-n", "8", "--temp", "0")
 
 
@@ -48,6 +49,10 @@ def full(home):
             pass
     assert "not saved" in ask(g3n, "second question " * 100)
     assert_fails(g3n.run(*ASK, "-c", "third question"), 1, "chats.db")
+    assert_fails(g3n.run(*BENCH, "--output", data / "r.json"), 1, "No space left")
+    bench = g3n.run(*BENCH, "-o", "json")
+    assert json.loads(bench.stdout)["cases"]
+    assert "not in the history: cannot write" in bench.stderr.decode()
     filler.unlink()
     assert list_titles(g3n)[-1] == "first question"
     assert "warning" not in ask(g3n, "--session", "1", "fourth question")
@@ -77,8 +82,10 @@ def read_only(home):
     assert_fails(g3n.run(*ASK, "--session", "rome", "new"), 1, "can only be read")
     for command in (("list",), ("config",), ("privacy",), ("show", SMALL8), ("estimate", SMALL8)):
         assert g3n.run(*command).returncode == 0
-    bench = g3n.run("bench", "-m", SMALL8, "-t", "1", "-p", "8", "-n", "1", "-r", "1", "-o", "json")
+    bench = g3n.run(*BENCH, "-o", "json")
     assert (bench.returncode, bench.stdout != b"") == (0, True), bench.stderr.decode()
+    assert "not in the history: cannot write" in bench.stderr.decode()
+    assert_fails(g3n.run(*BENCH, "--output", home / "r.json"), 2, "Read-only file system")
 
 
 def killed(home):

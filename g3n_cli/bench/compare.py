@@ -11,7 +11,8 @@ from g3n_cli.bench.result import FIGURES, Report, list_shown
 from g3n_cli.bench.table import NOTHING, Table, name_cases
 from g3n_cli.errors import InputError, UsageError
 
-_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*")
+_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\d*\.?\d+)\s*")
+_MOST_NAMED = 3
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -73,7 +74,7 @@ class Row:
 
 
 def compare_reports(reports: Sequence[tuple[str, Report]]) -> list[Row]:
-    """All cases that the first report and another share.
+    """All cases that the first report and others share.
 
     A case is the same if its label and whatever varies within its report are: so two runs with
     other settings, each the same for all its cases, are compared case by case.
@@ -82,30 +83,48 @@ def compare_reports(reports: Sequence[tuple[str, Report]]) -> list[Row]:
         reports: Sources and reports, the first one being what the others are compared with.
 
     Raises:
-        InputError: nothing is shared.
+        InputError: one of them shares nothing with the first.
     """
     (first_source, first), *others = reports
     base = dict(zip(name_cases(first.cases), first.cases, strict=True))
     rows = []
     for source, report in others:
-        for name, result in zip(name_cases(report.cases), report.cases, strict=True):
-            if name in base:
-                ratios = _divide(result.figures, base[name].figures)
-                rows.append(Row(name, source, ratios))
-    if not rows:
-        raise InputError(f"no case of {first_source} is in {', '.join(s for s, _ in others)}")
+        shared = [
+            Row(name, source, _divide(result.figures, base[name].figures))
+            for name, result in zip(name_cases(report.cases), report.cases, strict=True)
+            if name in base
+        ]
+        if not shared:
+            raise InputError(f"no case of {first_source} is in {source}")
+        rows += shared
     return rows
+
+
+def find_missing(reports: Sequence[tuple[str, Report]]) -> Iterator[str]:
+    """Cases that the first report or another has alone, in words: nothing is told of them."""
+    (first_source, first), *others = reports
+    base = name_cases(first.cases)
+    for source, report in others:
+        names = name_cases(report.cases)
+        for has, those, lacks, these in (
+            (first_source, base, source, names),
+            (source, names, first_source, base),
+        ):
+            if alone := [name for name in those if name not in these]:
+                more = f" and {len(alone) - _MOST_NAMED} more" if len(alone) > _MOST_NAMED else ""
+                yield f"{has} has {', '.join(alone[:_MOST_NAMED])}{more}, {lacks} has not"
 
 
 def find_met(rows: Sequence[Row], condition: Condition) -> Iterator[str]:
     """What is wrong, in words.
 
     Raises:
-        InputError: no case has the figure: the condition would never be met.
+        InputError: no case of a report has the figure: the condition would never be met.
     """
     known = [(row, ratio) for row in rows if (ratio := row.ratios[condition.figure]) is not None]
-    if not known:
-        raise InputError(f"no case has {condition.figure} in all files")
+    for source in dict.fromkeys(row.source for row in rows):
+        if not any(row.source == source for row, _ in known):
+            raise InputError(f"no case has {condition.figure} in the first file and in {source}")
     for row, ratio in known:
         if condition.is_met(ratio):
             yield f"{row.case}: {condition.figure} of {row.source} is {ratio:.3f} of the first"

@@ -15,6 +15,7 @@ import psutil
 
 import g3n_cli
 from g3n_cli.bench.case import BenchModel
+from g3n_cli.ggml.devices import list_backends
 from g3n_cli.ggml.library import load
 from g3n_cli.kernels.library import find_variants
 
@@ -57,6 +58,7 @@ def describe_environment(
         "kernels": list(find_variants()),
         "ggml": load().version().decode(),
         "ggml_commit": load().commit().decode(),
+        "ggml_features": {each.name: each.features for each in list_backends()},
         "llama_cpp_python": version("llama-cpp-python"),
         "openmp": {
             key: value for key, value in os.environ.items() if key.startswith(("OMP_", "GOMP_"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from g3n_cli.bench.choices import FileFormat
@@ -12,6 +14,34 @@ from g3n_cli.bench.result import Report
 from g3n_cli.errors import G3nError, InputError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+_BLOCK = 4096
+"""Bytes that a full disk has no room for."""
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it is a pipe or a device: what is written there cannot be written anew."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def check_file(path: Path) -> None:
+    """See whether ``write_file`` can write there; nothing is changed.
+
+    Raises:
+        UsageError: the file cannot be written.
+        G3nError: the disk is full or fails.
+    """
+    if is_stream(path):
+        return
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part = _name_part(path.resolve())
+        try:
+            part.write_bytes(bytes(_BLOCK))
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise _explain(path, error) from error
 
 
 def write_report(report: Report, path: Path, kind: FileFormat) -> None:
@@ -31,15 +61,26 @@ def write_file(path: Path, content: bytes) -> None:
             path.write_bytes(content)
             return
         target = path.resolve()  # of a link, what it points to is replaced
-        part = target.with_name(target.name + ".part")
+        part = _name_part(target)
         try:
             part.write_bytes(content)
+            if target.exists():
+                shutil.copymode(target, part)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        kind = G3nError if error.errno in _FULL else UsageError
-        raise kind(f"cannot write {path}: {error.strerror}") from error
+        raise _explain(path, error) from error
+
+
+def _name_part(target: Path) -> Path:
+    """Where a file is written first."""
+    return target.with_name(target.name + ".part")
+
+
+def _explain(path: Path, error: OSError) -> G3nError:
+    kind = G3nError if error.errno in _FULL else UsageError
+    return kind(f"cannot write {path}: {error.strerror}")
 
 
 def read_report(path: Path) -> Report:
@@ -55,6 +96,15 @@ def read_report(path: Path) -> Report:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no result of g3n bench -o json") from error
     return Report.parse(text, str(path))
+
+
+def name_sources(paths: Sequence[Path], *, has_ending: bool) -> list[str]:
+    """What to call files beside each other: their names, or where two are alike their paths."""
+    names = [path.name if has_ending else path.stem for path in paths]
+    return [
+        name if len({p for p, n in zip(paths, names, strict=True) if n == name}) == 1 else str(path)
+        for path, name in zip(paths, names, strict=True)
+    ]
 
 
 class History:
@@ -74,9 +124,13 @@ class History:
         """Keep a report; the file it is in.
 
         Raises:
-            OSError: the folder cannot be written.
+            UsageError: the folder cannot be written.
+            G3nError: the disk is full or fails.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise _explain(self.folder, error) from error
         moment = str(report.environment["time"]).replace(":", "").partition("+")[0]
         path = self.folder / f"{moment}-{os.getpid()}.json"
         write_report(report, path, "json")
@@ -84,8 +138,15 @@ class History:
         return path
 
     def list_files(self) -> list[Path]:
-        """Files of all runs, the newest first."""
-        return sorted(self.folder.glob("*.json"), reverse=True)
+        """Files of all runs, the newest first.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        if not self.folder.exists():
+            return []
+        files = [path for path in self.folder.iterdir() if path.suffix == ".json"]
+        return sorted(files, reverse=True)
 
     def find(self, text: str) -> Path:
         """A file by its path, or by its number in the history, 1 for the newest.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -20,11 +21,20 @@ from g3n_cli.bench.table import (
     name_cases,
 )
 
+_MARKUP = re.compile(r"[\\`*<>\[\]|~]")
 FILE_FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 
 _KEYS = ("label", "model", "device", "n_prompt", "n_gen", "n_depth", "n_ctx", "medium")
 _SETTINGS = (*SETTINGS.values(), "mmproj", "image_size")
 """Columns of every run, also of one without them: rows of several runs fit one table."""
+
+_SQL_TYPES = {
+    **dict.fromkeys(("n_prompt", "n_gen", "n_depth", "n_ctx", "repetitions"), "INTEGER"),
+    **dict.fromkeys(("n_batch", "n_threads", "gpu_layers", "image_size"), "INTEGER"),
+    **dict.fromkeys(("repack", "keep_resident"), "INTEGER"),
+    **{figure.name: "REAL" for figure in FIGURES},
+}
+"""Of columns that are no text, whatever the first run has in them. What is yes or no is 1 or 0."""
 
 
 def format_report(report: Report, kind: FileFormat) -> str:
@@ -39,23 +49,28 @@ def format_markdown(report: Report) -> str:
         blocks.append(format_table(make_figures_table(report.cases)))
     if (memory := make_memory_table(report.cases)).rows:
         blocks += ["Memory after the last token:", format_table(memory)]
-    notes = [f"- {each.label}: {each.sentence}" for each in report.comparisons]
+    notes = [f"{each.label}: {each.sentence}" for each in report.comparisons]
     names = name_cases(report.cases)
     notes += [
-        f"- {name}: {line}"
+        f"{name}: {line}"
         for name, case in zip(names, report.cases, strict=True)
         for line in case.warnings
     ]
-    return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])]) + "\n"
+    if notes:
+        blocks.append("\n".join(f"- {_escape_markdown(note)}" for note in notes))
+    return "\n\n".join(blocks) + "\n"
 
 
 def format_table(table: Table) -> str:
     """A table in Markdown."""
     rules = ["---"] * table.n_text + ["--:"] * (len(table.head) - table.n_text)
-    lines = [table.head, rules, *table.rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in x) + " |" for x in lines
-    )
+    head, *rows = ([_escape_markdown(cell) for cell in line] for line in (table.head, *table.rows))
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows))
+
+
+def _escape_markdown(text: str) -> str:
+    """Text that stays one line and means nothing: ``512*4`` twice would be emphasis."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _format_json(report: Report) -> str:
@@ -101,9 +116,7 @@ def _format_csv(report: Report) -> str:
 def _format_sql(report: Report) -> str:
     rows = _make_rows(report)
     heads = list(dict.fromkeys(name for row in rows for name in row))
-    numbers = {name for row in rows for name, value in row.items() if _is_number(value)}
-    numbers |= {figure.name for figure in FIGURES}
-    columns = ",\n".join(f"  {name} {'REAL' if name in numbers else 'TEXT'}" for name in heads)
+    columns = ",\n".join(f"  {name} {_SQL_TYPES.get(name, 'TEXT')}" for name in heads)
     table = f"CREATE TABLE IF NOT EXISTS g3n_bench (\n{columns}\n);\n" if heads else ""
     names = ", ".join(heads)
     return table + "".join(
@@ -116,13 +129,11 @@ def _format_sql(report: Report) -> str:
 def _quote(value: object) -> str:
     if value is None:
         return "NULL"
-    if _is_number(value):
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, int | float):
         return repr(value)
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _WRITERS: dict[FileFormat, Callable[[Report], str]] = {

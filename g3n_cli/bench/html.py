@@ -25,7 +25,8 @@ th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); }
 th, td { text-align: right; white-space: nowrap; }
 th.text, td.text { text-align: left; }
 pre { overflow-x: auto; background: var(--shade); padding: 1rem; }
-svg { max-width: 100%; height: auto; }
+.charts { overflow-x: auto; }
+svg { width: 100%; min-width: 34rem; max-width: 760px; height: auto; }
 @media (prefers-color-scheme: dark) {
   :root { --line: #444; --shade: #222; }
   svg { filter: invert(.93) hue-rotate(180deg); }
@@ -54,7 +55,7 @@ def _write_body(report: Report) -> Iterator[str]:
         yield "<h2>Memory after the last token</h2>"
         yield _write_table(memory)
     if charts := make_charts([("", report)]):
-        yield draw_svg(charts)
+        yield f'<div class="charts">\n{draw_svg(charts)}</div>'
     yield f"<h2>Environment</h2>\n<pre>{escape(json.dumps(report.environment, indent=1))}</pre>"
 
 

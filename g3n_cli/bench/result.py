@@ -9,12 +9,13 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from g3n_cli.bench.case import Case
 from g3n_cli.bench.memory import Ledger
 from g3n_cli.bench.metrics import PERCENTILES, median, percentile, rate
 from g3n_cli.bench.sample import Sample, decode_tps
+from g3n_cli.bench.typed import find_misfit
 from g3n_cli.errors import InputError
 
 SCHEMA = 1
@@ -311,6 +312,10 @@ class Comparison:
     sentence: str
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 @dataclass(frozen=True)
 class Report:
     """A whole run, complete or not.
@@ -346,18 +351,23 @@ class Report:
             InputError: it is something else, or of another version.
         """
         try:
-            values = json.loads(text)
+            values = json.loads(text, parse_constant=_refuse_constant)
             schema = values["schema"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(f"{source} is no result of g3n bench -o json") from error
         if schema != SCHEMA:
             hint = "measure again, or use the g3n that wrote it"
             raise InputError(f"{source} has schema {schema}, this g3n reads {SCHEMA}", hint)
         try:
-            return cls(
+            report = cls(
                 environment=dict(values["environment"]),
                 cases=tuple(map(CaseResult.from_json, values["cases"])),
                 comparisons=tuple(Comparison(**each) for each in values["comparisons"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except KeyError as error:
+            raise InputError(f"{source} is damaged: it has no {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{source} is damaged: {error!r}") from error
+        if place := find_misfit(report, cls, ""):
+            raise InputError(f"{source} is damaged: {place.removeprefix('.')} is of a wrong kind")
+        return report

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args
 
 import typer
 
 from g3n_cli.bench.choices import Content, Format, Preset
-from g3n_cli.commands.complete import complete_devices, complete_model, complete_sizes
+from g3n_cli.commands.complete import (
+    complete_devices,
+    complete_model,
+    complete_sizes,
+    complete_words,
+)
+from g3n_cli.config import KernelsName, KvType, PleMode, PrefillMode
 
 ModelsOption: TypeAlias = Annotated[
     list[str] | None,
@@ -83,7 +90,9 @@ RepetitionsOption: TypeAlias = Annotated[
 ]
 
 
-def _swept(name: str, metavar: str, usual: str, help: str, *short: str) -> Any:  # noqa: ANN401
+def _swept(
+    name: str, metavar: str, usual: str, help: str, *short: str, words: Sequence[str] = ()
+) -> Any:  # noqa: ANN401  Typer's own
     """An option whose values are separated by commas; its environment variable is chat's."""
     return typer.Option(
         f"--{name}",
@@ -91,6 +100,7 @@ def _swept(name: str, metavar: str, usual: str, help: str, *short: str) -> Any: 
         metavar=f"{metavar},...",
         envvar=f"G3N_{name.upper().replace('-', '_')}",
         show_default=usual,
+        autocompletion=complete_words(words) if words else None,
         help=help,
     )
 
@@ -114,15 +124,26 @@ SizesOption: TypeAlias = Annotated[
     ),
 ]
 KvOption: TypeAlias = Annotated[
-    str | None, _swept("kv", "TYPE", "f16", "Types of the K/V cache: f32, f16, q8_0, q4_0.")
+    str | None,
+    _swept(
+        *("kv", "TYPE", "f16", "Types of the K/V cache: f32, f16, q8_0, q4_0."),
+        words=get_args(KvType),
+    ),
 ]
 PleOption: TypeAlias = Annotated[
-    str | None, _swept("ple", "PLACE", "disk", "Where per-layer embeddings live: disk, ram.")
+    str | None,
+    _swept(
+        *("ple", "PLACE", "disk", "Where per-layer embeddings live: disk, ram."),
+        words=get_args(PleMode),
+    ),
 ]
 _PREFILL = "skip or full: whether layers that share K/V are left out for prompt tokens."
-PrefillOption: TypeAlias = Annotated[str | None, _swept("prefill", "MODE", "skip", _PREFILL)]
+PrefillOption: TypeAlias = Annotated[
+    str | None, _swept("prefill", "MODE", "skip", _PREFILL, words=get_args(PrefillMode))
+]
+_KERNELS = "Whose matrix products: own, ggml, or a variant."
 KernelsOption: TypeAlias = Annotated[
-    str | None, _swept("kernels", "NAME", "own", "Whose matrix products: own, ggml, or a variant.")
+    str | None, _swept("kernels", "NAME", "own", _KERNELS, words=get_args(KernelsName))
 ]
 DeviceOption: TypeAlias = Annotated[
     str,
@@ -173,6 +194,7 @@ MediaOption: TypeAlias = Annotated[
     typer.Option(
         metavar="NAME,...",
         show_default="none",
+        autocompletion=complete_words(("none", "audio", "image")),
         help="What prompts begin with: none, audio (30 s of sound made here), image (a picture "
         "made here), or files with pictures or sound.",
     ),
@@ -198,6 +220,7 @@ SyntheticOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="SHAPE[:TYPE]",
+        autocompletion=complete_words(("e2b", "e4b", "gemma3-4b")),
         help="Measure a model with random weights, made in the cache folder: e2b, e4b or "
         "gemma3-4b; q4_0 (if none is named), q4_k_m, q8_0 or f16. With --media its encoders too, "
         "F16; a chat with that model reads pictures and sound.",
@@ -223,6 +246,7 @@ OutputOption: TypeAlias = Annotated[
     typer.Option(
         "--output",
         metavar="FILE",
-        help="Where to write it, anew after each run; a table is printed all the same.",
+        help="Where to write it, anew after each run; a pipe gets it in the end. A table is "
+        "printed all the same.",
     ),
 ]

@@ -38,9 +38,18 @@ def compare(
     ] = None,
     format: FormatOption = "table",
 ) -> None:
-    """Compare results with the first one: figures divided by its figures, case by case."""
-    from g3n_cli.bench.compare import Condition, compare_reports, find_met, make_ratio_table
-    from g3n_cli.bench.files import History, read_report
+    """Divide figures of results by those of the first one.
+
+    Cases that only one of them has are named on stderr.
+    """
+    from g3n_cli.bench.compare import (
+        Condition,
+        compare_reports,
+        find_met,
+        find_missing,
+        make_ratio_table,
+    )
+    from g3n_cli.bench.files import History, name_sources, read_report
     from g3n_cli.bench.formats import format_table
     from g3n_cli.ui.bench_view import render
     from g3n_cli.ui.terminal import Terminal
@@ -50,7 +59,9 @@ def compare(
     if len(files) < 2:
         raise UsageError("there is nothing to compare with", "name two results")
     paths = [History.of_person().find(text) for text in files]
-    rows = compare_reports([(path.name, read_report(path)) for path in paths])
+    names = name_sources(paths, has_ending=True)
+    reports = [(name, read_report(path)) for name, path in zip(names, paths, strict=True)]
+    rows = compare_reports(reports)
     found = [line for condition in conditions for line in find_met(rows, condition)]
     terminal, table = Terminal.of_process(), make_ratio_table(rows)
     match format:
@@ -61,6 +72,8 @@ def compare(
         case "json":
             values = [{"case": row.case, "file": row.source, "ratios": row.ratios} for row in rows]
             terminal.write(escape_json(json.dumps(values, indent=1)) + "\n")
+    for line in find_missing(reports):
+        terminal.note(f"warning: {line}")
     for line in found[:-1]:
         terminal.note(f"error: {line}")
     if found:
@@ -80,13 +93,15 @@ def history(
     from g3n_cli.ui.terminal import Terminal
 
     terminal, reports = Terminal.of_process(), []
-    for index, path in enumerate(History.of_person().list_files()[:number], 1):
+    files = History.of_person().list_files()
+    for index, path in enumerate(files[:number], 1):
         try:
             reports.append((index, read_report(path)))
         except InputError as error:
             terminal.note(f"warning: {error.message}")
-    if not reports:
+    if not files:
         terminal.note("no run is in the history yet")
+    if not reports:
         return
     terminal.write(render(terminal, [make_history_table(reports)]))
 
@@ -105,23 +120,29 @@ def plot(
         ),
     ] = None,
 ) -> None:
-    """Draw results: speed over depth, first token over prompt length, memory, speed by memory."""
+    """Draw results: speed, first tokens, memory.
+
+    Decoding speed over depth, first token over prompt length, memory over time, speed by memory.
+    """
     from g3n_cli.bench.charts import make_charts
     from g3n_cli.bench.draw import draw_png, draw_svg
-    from g3n_cli.bench.files import History, read_report, write_file
+    from g3n_cli.bench.files import History, check_file, name_sources, read_report, write_file
     from g3n_cli.ui import plot as terminal_plot
     from g3n_cli.ui.terminal import Terminal
 
-    if output and output.suffix not in (".svg", ".png"):
-        raise UsageError(f"--output {output} is neither .svg nor .png")
+    if output:
+        if output.suffix.lower() not in (".svg", ".png"):
+            raise UsageError(f"--output {output} is neither .svg nor .png")
+        check_file(output)
     paths = [History.of_person().find(text) for text in files]
-    charts = make_charts([(path.stem, read_report(path)) for path in paths])
+    names = name_sources(paths, has_ending=False)
+    charts = make_charts([(n, read_report(path)) for n, path in zip(names, paths, strict=True)])
     if not charts:
         raise InputError("there is nothing to draw", "curves want two depths or prompt lengths")
     if output is None:
         terminal = Terminal.of_process()
         terminal.write("\n".join(terminal_plot.plot(chart, terminal) for chart in charts))
-    elif output.suffix == ".svg":
+    elif output.suffix.lower() == ".svg":
         write_file(output, draw_svg(charts).encode())
     else:
         write_file(output, draw_png(charts))

@@ -16,8 +16,8 @@ from g3n_cli.bench.check import check_cases
 from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
 from g3n_cli.bench.devices import parse_devices
 from g3n_cli.bench.environment import describe_environment
-from g3n_cli.bench.files import History, write_report
-from g3n_cli.bench.formats import FILE_FORMATS, format_report
+from g3n_cli.bench.files import History, check_file, is_stream, write_report
+from g3n_cli.bench.formats import format_report
 from g3n_cli.bench.memory import check_kernel
 from g3n_cli.bench.page_cache import chill
 from g3n_cli.bench.result import Report
@@ -27,6 +27,7 @@ from g3n_cli.bench.table import make_figures_table, make_memory_table
 from g3n_cli.bench.tokens import Source, load_text
 from g3n_cli.chat.presence import Presence, Running, describe_process, find_folder
 from g3n_cli.commands.bench_media import MEDIA_SETTINGS, MediaRequest
+from g3n_cli.commands.bench_output import choose_file_format, interrupted_once, refuse_inputs
 from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.synthetic import find_or_make, has_encoders
@@ -78,7 +79,9 @@ def run_request(request: Request) -> None:
     """Refuse what cannot be, measure, print."""
     check_kernel()
     terminal = Terminal.of_process()
-    kind = choose_file_format(request)
+    kind = choose_file_format(request.output, request.format, is_plotted=request.is_plotted)
+    if request.output:
+        check_file(request.output)
     ab = parse_ab(request.ab) if request.ab else None
     if request.file and request.content == "random":
         raise UsageError("--file and --tokens random contradict each other")
@@ -89,6 +92,7 @@ def run_request(request: Request) -> None:
     is_bare = request.synthetic is not None and not has_encoders(request.synthetic)
     request.media.check(request.devices.split(","), lacks_encoders=is_bare and ab is None)
     plan = make_plan(request, make_cases(request, ab, terminal), source)
+    refuse_inputs(request.output, plan.cases, request.file)
     check_cases(plan.cases)
     check_servers(plan.cases, request.content, terminal, is_cold=request.is_cold)
     if request.is_cold:
@@ -175,25 +179,6 @@ def _check_setting(name: str) -> None:
         raise UsageError(f"there is no setting {name!r}", f"there is {', '.join(sorted(known))}")
 
 
-def choose_file_format(request: Request) -> FileFormat:
-    """In which format ``--output`` is written.
-
-    Raises:
-        UsageError: nothing tells.
-    """
-    output = request.output
-    if output is None:
-        return "json"
-    by_name = output.suffix.removeprefix(".")
-    wanted = by_name if request.format in (None, "table") else request.format
-    for kind in FILE_FORMATS:
-        if kind == wanted:
-            return kind
-    raise UsageError(
-        f"--output {output} has no format", f"end it in .{', .'.join(FILE_FORMATS)}, or give -o"
-    )
-
-
 def _make_sweep(
     request: Request, models: Sequence[BenchModel], servers: Mapping[str, Sequence[BenchModel]]
 ) -> Sweep:
@@ -278,13 +263,13 @@ class Run:
         models = dict.fromkeys(case.model for case in plan.cases)
         self._environment = describe_environment(models)
         self._runner = Runner(plan, self._take_sample, self._show)
-        self._presence = Presence(find_folder(), describe_run(plan))
-        self._write_output()
-        try:
-            with closing(self._presence), self._view:
-                self._runner.run()
-        finally:
-            self._finish()
+        with interrupted_once():
+            self._presence = Presence(find_folder(), describe_run(plan))
+            try:
+                with closing(self._presence), self._view:
+                    self._runner.run()
+            finally:
+                self._finish()
 
     @property
     def report(self) -> Report:
@@ -295,20 +280,18 @@ class Run:
 
     def _take_sample(self) -> None:
         self._presence.note(sum(len(each.samples) for each in self._runner.results), 1)
-        self._write_output()
+        output = self._request.output
+        if output and not is_stream(output):
+            write_report(self.report, output, self._kind)
         self._table = make_figures_table(self._runner.results)
-
-    def _write_output(self) -> None:
-        if self._request.output:
-            write_report(self.report, self._request.output, self._kind)
 
     def _show(self, status: Status) -> None:
         if not self._view.is_live:
             return
         left = "" if status.left_s is None else f", {format_left(status.left_s)} left"
         line = (
-            f"{status.n_done} of {status.n_total}: {status.case.label},"
-            f" repetition {status.repetition}, {status.phase}{left}"
+            f"{status.n_done} of {status.n_total}{left}: {status.case.label},"
+            f" repetition {status.repetition}, {status.phase}"
         )
         self._view.update(self._table, status.n_done / status.n_total, line)
 
@@ -317,8 +300,10 @@ class Run:
         if not report.cases:
             return
         self._keep(report)  # first: stdout may be a pipe that nobody reads any more
-        kind = self._request.format or "table"
-        if kind == "table" or self._request.output:
+        kind, output = self._request.format or "table", self._request.output
+        if output and is_stream(output):
+            write_report(report, output, self._kind)
+        if kind == "table" or output:
             tables = [make_figures_table(report.cases), make_memory_table(report.cases)]
             terminal.write(bench_view.render(terminal, [each for each in tables if each.rows]))
             for each in report.comparisons:
@@ -335,8 +320,8 @@ class Run:
     def _keep(self, report: Report) -> None:
         try:
             History.of_person().save(report)
-        except (OSError, G3nError) as error:
-            self._terminal.note(f"warning: this run is not in the history: {error}")
+        except G3nError as error:
+            self._terminal.note(f"warning: this run is not in the history: {error.message}")
 
 
 def describe_run(plan: Plan) -> Running:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import typer
@@ -41,6 +41,16 @@ def complete_sizes(context: typer.Context, incomplete: str) -> list[str]:
     """The last of several sizes, with those before it."""
     before, comma, last = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in complete_size(context, last)]
+
+
+def complete_words(words: Sequence[str]) -> Callable[[str], list[str]]:
+    """The last of several words, with those before it."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{word}" for word in words if word.startswith(last)]
+
+    return complete
 
 
 def complete_template(incomplete: str) -> list[str]:

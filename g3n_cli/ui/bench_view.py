@@ -22,6 +22,8 @@ UNLIMITED = 1000
 """Columns where nobody looks at a screen: no line is wrapped."""
 
 _GAP = 2
+_LINES_BESIDE_ROWS = 4
+"""Head, rule, an empty line and the progress."""
 
 
 class TextTable(Protocol):
@@ -90,8 +92,9 @@ class BenchView:
         filled = round(BAR_WIDTH * share)
         bar = "━" * filled + "─" * (BAR_WIDTH - filled)
         line = Text(f"{bar} {make_visible(status)}", no_wrap=True, overflow="ellipsis")
-        width = shutil.get_terminal_size().columns
-        shown = Group(_make_table(table, width), Text(), line) if table else line
+        width, height = shutil.get_terminal_size()
+        most_rows = max(1, height - _LINES_BESIDE_ROWS)
+        shown = Group(_make_table(table, width, most_rows), Text(), line) if table else line
         self._live.update(shown, refresh=True)
 
 
@@ -108,8 +111,14 @@ def render(terminal: Terminal, tables: Sequence[TextTable]) -> str:
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
-def _make_table(source: TextTable, width: int) -> Table:
-    """The table without the columns that it must do without on a screen of this width."""
+def _make_table(source: TextTable, width: int, most_rows: int | None = None) -> Table:
+    """The table without the columns that it must do without on a screen of this width.
+
+    Args:
+        source: What it holds.
+        width: Columns of the screen.
+        most_rows: How many of the last rows are shown; None for all.
+    """
     lines = [[make_visible(cell) for cell in line] for line in (source.head, *source.rows)]
     kept = _choose_columns(source, lines, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
@@ -119,7 +128,7 @@ def _make_table(source: TextTable, width: int) -> Table:
             table.add_column(title, overflow="fold")
         else:
             table.add_column(title, justify="right", overflow="fold")
-    for line in lines[1:]:
+    for line in lines[1:][-most_rows if most_rows else None :]:
         table.add_row(*(Text(line[index]) for index in kept))
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import string
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
@@ -16,6 +17,10 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a cell by column and row. **Source**: Unicode, block "Braille Patterns"."""
 
 _WHOLE = 0xFF
+_MOST_MARKED = 20
+"""Points of a series that have a letter each where there are no colours; of more the last one."""
+
+_LETTERS = string.ascii_lowercase
 _COLOURS = (34, 33, 32, 35, 36, 31)
 
 Point = tuple[float, float]
@@ -65,7 +70,7 @@ class Chart(Protocol):
 
 
 def plot(chart: Chart, terminal: Terminal) -> str:
-    """The chart as lines of text, each series in a colour where there are any."""
+    """The chart as lines of text, each series in a colour or, without colours, with a letter."""
     columns = shutil.get_terminal_size().columns if terminal.stdout.isatty() else _MOST_WIDTH
     points = [point for series in chart.series for point in series.points]
     low, high = (0.0 if chart.is_joined else min(x for x, _ in points)), max(x for x, _ in points)
@@ -83,7 +88,9 @@ def plot(chart: Chart, terminal: Terminal) -> str:
             for x, y in series.points
         ]
         grid.draw(places, index, is_joined=chart.is_joined)
-    rows = grid.render(has_colour=terminal.can_draw)
+        if not terminal.has_colour:
+            grid.mark(places if len(places) <= _MOST_MARKED else places[-1:], _LETTERS[index % 26])
+    rows = grid.render(has_colour=terminal.has_colour)
     sides = {0: labels[0], _HEIGHT // 2: labels[1], _HEIGHT - 1: labels[2]}
     lines = [f"{chart.title} ({chart.y_title})"]
     lines += [f"{sides.get(index, ''):>{margin}} │{row}" for index, row in enumerate(rows)]
@@ -91,7 +98,7 @@ def plot(chart: Chart, terminal: Terminal) -> str:
     lines += [f"{'':{margin}} └{'─' * width}", f"{'':{margin}}  {scale}  "]
     lines.append(f"{'':{margin}}  {chart.x_title:>{width}}")
     for index, series in enumerate(chart.series):
-        mark = _paint("●", index) if terminal.can_draw else "-"
+        mark = _paint("●", index) if terminal.has_colour else _LETTERS[index % 26]
         lines.append(f"{'':{margin}}  {mark} {make_visible(series.name)}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -102,6 +109,7 @@ class _Grid:
     def __init__(self, width: int, height: int) -> None:
         self._bits = [[0] * width for _ in range(height)]
         self._owners = [[0] * width for _ in range(height)]
+        self._letters: dict[tuple[int, int], str] = {}
 
     def draw(self, places: Sequence[Point], owner: int, *, is_joined: bool) -> None:
         """Lines through places, or a whole cell at each, which a single dot would not show."""
@@ -112,11 +120,19 @@ class _Grid:
             for i in range(steps + 1):
                 self._set((x1 + (x2 - x1) * i / steps, y1 + (y2 - y1) * i / steps), owner)
 
+    def mark(self, places: Sequence[Point], letter: str) -> None:
+        """A letter instead of the dots at each place."""
+        for x, y in places:
+            self._letters[round(x) // 2, round(y) // 4] = letter
+
     def render(self, *, has_colour: bool) -> list[str]:
         """Rows of characters."""
         rows = []
-        for bits, owners in zip(self._bits, self._owners, strict=True):
-            cells = [(chr(0x2800 + b) if b else " ", o) for b, o in zip(bits, owners, strict=True)]
+        for y, (bits, owners) in enumerate(zip(self._bits, self._owners, strict=True)):
+            cells = [
+                (self._letters.get((x, y)) or (chr(0x2800 + b) if b else " "), o)
+                for x, (b, o) in enumerate(zip(bits, owners, strict=True))
+            ]
             painted = (_paint(c, o) if has_colour and c != " " else c for c, o in cells)
             rows.append("".join(painted))
         return rows

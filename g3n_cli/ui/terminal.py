@@ -25,12 +25,14 @@ class Terminal:
         stdout: Answers, and nothing else where it is not a terminal.
         stderr: All the rest.
         is_dumb: The terminal cannot move its cursor.
+        wants_colour: Nobody has set NO_COLOR.
     """
 
     stdin: TextIO
     stdout: TextIO
     stderr: TextIO
     is_dumb: bool = False
+    wants_colour: bool = True
 
     @classmethod
     def of_process(cls) -> Terminal:
@@ -43,12 +45,18 @@ class Terminal:
             sys.stdout or _ClosedStream(),
             sys.stderr or open(os.devnull, "w", encoding="utf-8"),
             is_dumb=os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""),
+            wants_colour=not os.environ.get("NO_COLOR"),
         )
 
     @property
     def can_draw(self) -> bool:
         """Whether answers go to a terminal that can move its cursor."""
         return self.stdout.isatty() and not self.is_dumb
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether answers may have colours."""
+        return self.can_draw and self.wants_colour
 
     @property
     def can_animate(self) -> bool:

@@ -1,6 +1,12 @@
 import pytest
 
-from g3n_cli.bench.compare import Condition, compare_reports, find_met, make_ratio_table
+from g3n_cli.bench.compare import (
+    Condition,
+    compare_reports,
+    find_met,
+    find_missing,
+    make_ratio_table,
+)
 from g3n_cli.errors import InputError, UsageError
 from tests.bench.samples import make_report, make_result, make_sample
 
@@ -49,6 +55,17 @@ def test_cases_of_one_run_that_differ_in_a_setting_are_told_apart():
 def test_reports_that_share_no_case_are_refused():
     with pytest.raises(InputError, match=r"no case of a\.json is in b\.json"):
         compare_reports([BASE, ("b.json", make_report(make_result(n_prompt=99)))])
+    with pytest.raises(InputError, match=r"no case of a\.json is in c\.json"):
+        compare_reports([BASE, BASE, ("c.json", make_report(make_result(n_prompt=99)))])
+
+
+def test_cases_that_are_not_everywhere_are_named():
+    more = make_report(*(make_result(n_prompt=n) for n in (8, 1, 2, 3, 4)))
+    assert list(find_missing([BASE, BASE])) == []
+    assert list(find_missing([BASE, ("b.json", more)])) == [
+        "a.json has pp8+tg3 @ d64, b.json has not",
+        "b.json has pp1+tg3, pp2+tg3, pp3+tg3 and 1 more, a.json has not",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +76,7 @@ def test_reports_that_share_no_case_are_refused():
         ("ttft_s > 1.5", 0),
         (" decode_tps < 0.95 ", 0),
         ("prefill_tps <= 0.7", 2),
+        ("prefill_tps <= .7", 2),
     ],
 )
 def test_conditions_are_met_by_ratios(text, n_met):
@@ -70,6 +88,10 @@ def test_a_condition_on_what_nobody_measured_does_not_pass_in_silence():
     rows = compare_reports([BASE, BASE])
     with pytest.raises(InputError, match="no case has energy_j"):
         list(find_met(rows, Condition.parse("energy_j > 2")))
+    mute = make_report(make_result(make_sample(None)))
+    rows = compare_reports([BASE, BASE, ("c.json", mute)])
+    with pytest.raises(InputError, match=r"no case has ttft_s in the first file and in c\.json"):
+        list(find_met(rows, Condition.parse("ttft_s > 2")))
 
 
 @pytest.mark.parametrize("text", ["", "ttft_s", "ttft_s < x", "speed < 1", "ttft_s == 1"])

@@ -16,6 +16,7 @@ def test_machine_program_and_models_are_described(tmp_path):
     assert found["memory_bytes"] == psutil.virtual_memory().total
     assert found["ggml"].startswith("0.")
     assert found["governor"] == "powersave"
+    assert "CPU" in found["ggml_features"]
     assert found["models"]["small"] == {
         "file": SMALL8.name,
         "bytes": SMALL8.stat().st_size,

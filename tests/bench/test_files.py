@@ -5,7 +5,14 @@ import threading
 
 import pytest
 
-from g3n_cli.bench.files import History, read_report, write_file, write_report
+from g3n_cli.bench.files import (
+    History,
+    check_file,
+    name_sources,
+    read_report,
+    write_file,
+    write_report,
+)
 from g3n_cli.errors import ExitCode, G3nError, InputError, UsageError
 from tests.bench.samples import make_report, make_result
 
@@ -57,6 +64,39 @@ def test_what_is_no_report_is_refused(tmp_path, content):
         read_report(path)
 
 
+def test_a_look_whether_a_file_can_be_written_changes_nothing(tmp_path):
+    path = tmp_path / "r.json"
+    check_file(path)
+    assert os.listdir(tmp_path) == []
+    path.write_text("before")
+    check_file(path)
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["r.json"]
+    for wrong in (tmp_path, tmp_path / "none" / "r.json", path / "r.json"):
+        with pytest.raises(UsageError, match="cannot write"):
+            check_file(wrong)
+
+
+def test_who_may_read_a_file_stays_as_it_was(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text("before")
+    path.chmod(0o600)
+    write_file(path, b"after")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_files_that_are_called_alike_are_told_apart(tmp_path):
+    a, b, c = (tmp_path / name for name in ("a/r.json", "b/r.json", "c.json"))
+    assert name_sources([a, b, c], has_ending=True) == [str(a), str(b), "c.json"]
+    assert name_sources([a, a, c], has_ending=False) == ["r", "r", "c"]
+
+
+def test_no_json_is_too_deep(tmp_path):
+    (tmp_path / "r.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"r\.json is no result"):
+        read_report(tmp_path / "r.json")
+
+
 def test_history_keeps_runs_in_order(tmp_path):
     history = History(tmp_path / "made" / "bench")
     assert history.list_files() == []
@@ -64,6 +104,12 @@ def test_history_keeps_runs_in_order(tmp_path):
     assert history.list_files() == [first]
     assert read_report(first) == REPORT
     assert "2026-11-25T000000" in first.name
+
+
+def test_a_history_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        History(tmp_path / "file" / "bench").save(REPORT)
 
 
 def test_a_disk_that_gets_full_leaves_what_was_written_before(tmp_path):

@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
+from markdown_it import MarkdownIt
 
 from g3n_cli.bench.formats import FILE_FORMATS, format_report
 from g3n_cli.bench.result import FIGURES, Comparison, Report
@@ -68,6 +69,16 @@ def test_sql_of_runs_with_other_settings_fits_one_table():
     base.close()
 
 
+def test_columns_of_sql_have_their_type_whatever_the_first_run_has():
+    base = sqlite3.connect(":memory:")
+    for result in (make_result(repack=True), make_result(image_size=768, gpu_layers=4)):
+        base.executescript(format_report(make_report(result), "sql"))
+    rows = base.execute("SELECT n_prompt, repack, image_size, gpu_layers FROM g3n_bench").fetchall()
+    assert rows == [(8, 1, None, None), (8, None, 768, 4)]
+    assert [type(value) for value in rows[1]] == [int, type(None), int, int]
+    base.close()
+
+
 def test_markdown_has_tables_outcomes_and_warnings():
     text = format_report(REPORT, "md")
     assert "Some CPU, 2 cores" in text
@@ -80,3 +91,13 @@ def test_markdown_has_tables_outcomes_and_warnings():
 def test_markdown_escapes_what_would_end_a_cell():
     text = format_report(make_report(make_result(model="a|b"), make_result(model="c")), "md")
     assert "| a\\|b |" in text
+
+
+@pytest.mark.parametrize("name", ["512*4,256*4", "<b>x</b>", "a`b`|c\\", "[a](b)", "q8_0", "~~a~~"])
+def test_what_a_renderer_shows_of_markdown_is_what_was_measured(name):
+    report = make_report(make_result(size=name, warnings=("noisy",)), make_result(size="full"))
+    tokens = MarkdownIt().enable(["table", "strikethrough"]).parse(format_report(report, "md"))
+    assert {each.type for token in tokens for each in token.children or ()} == {"text"}
+    shown = ["".join(each.content for each in token.children) for token in tokens if token.children]
+    assert name in shown
+    assert f"pp8+tg3 size={name}: noisy" in shown

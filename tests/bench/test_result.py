@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,54 @@ def test_a_case_in_json_has_the_documented_keys():
 def test_what_is_no_report_is_refused_by_name(text, words):
     with pytest.raises(InputError, match=rf"x\.json.*{words}"):
         Report.parse(text, "x.json")
+
+
+def test_a_key_that_is_missing_is_named():
+    values = make_report().to_json()
+    del values["cases"][0]["device"]
+    with pytest.raises(InputError, match=r"x is damaged: it has no 'device'"):
+        Report.parse(json.dumps(values), "x")
+
+
+BROKEN = (
+    ("label", None, "cases[0].label"),
+    ("settings", [], "cases[0].settings"),
+    ("n_prompt", "8", "cases[0].n_prompt"),
+    ("n_ctx", True, "cases[0].n_ctx"),
+    ("warnings", [1], "cases[0].warnings[0]"),
+)
+
+
+@pytest.mark.parametrize(("key", "value", "place"), BROKEN)
+def test_a_value_of_a_wrong_kind_is_named(key, value, place):
+    values = make_report().to_json()
+    values["cases"][0][key] = value
+    with pytest.raises(InputError, match=re.escape(f"x.json is damaged: {place} is")):
+        Report.parse(json.dumps(values), "x.json")
+
+
+BROKEN_SAMPLES = (
+    ("ttft_s", "x", "ttft_s"),
+    ("load_s", 10**400, "load_s"),
+    ("gaps_s", [0.1, None], "gaps_s[1]"),
+    ("ledger", [], "ledger"),
+    ("rss_trace", [[0.5, "x"]], "rss_trace[0][1]"),
+)
+
+
+@pytest.mark.parametrize(("key", "value", "place"), BROKEN_SAMPLES)
+def test_a_value_of_a_wrong_kind_in_a_sample_is_named(key, value, place):
+    values = make_report().to_json()
+    values["cases"][0]["samples"][0][key] = value
+    with pytest.raises(InputError, match=re.escape(f"cases[0].samples[0].{place} is of a wrong")):
+        Report.parse(json.dumps(values), "x.json")
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan")])
+def test_what_is_no_number_of_json_is_refused(number):
+    text = json.dumps(make_report(make_result(make_sample(number))).to_json())
+    with pytest.raises(InputError, match="x is no result"):
+        Report.parse(text, "x")
 
 
 def test_every_figure_and_part_is_documented():

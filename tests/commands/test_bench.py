@@ -49,6 +49,17 @@ def test_json_is_one_object_in_the_documented_form(g3n):
     assert found["environment"]["models"][SMALL8.stem]["bytes"] == SMALL8.stat().st_size
 
 
+def test_every_key_of_the_json_is_in_its_reference(g3n):
+    text = (ROOT / "docs" / "bench.md").read_text("utf-8")
+    documented = set(re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`([^`]+)`", text))))
+    found = bench_json(g3n, *SHORT)
+    (case,), environment = found["cases"], found["environment"]
+    (sample,) = case["samples"]
+    keys = {*found, *environment, *environment["models"][SMALL8.stem], *case, *sample}
+    keys |= {*sample["ledger"], *sample["ledger"]["parts"], *sample["prefill"]}
+    assert keys - documented == set()
+
+
 def test_labels_without_a_prompt_or_an_answer(g3n):
     assert bench_json(g3n, "-p", "8", "-n", "0", "-r", "1")["cases"][0]["label"] == "pp8"
     (case,) = bench_json(g3n, "-p", "0", "-n", "3", "-d", "8", "-r", "1")["cases"]
@@ -271,7 +282,10 @@ def test_a_synthetic_model_gets_encoders_that_a_chat_finds(g3n):
         (("--ab", "mmproj=a,b"), 2, "compares media"),
         (("--output", "none/r.json"), 2, "none/r.json"),
         (("--output", "r.doc"), 2, "no format"),
-        (("--output", "/dev/full", "-o", "json"), 1, "No space left"),
+        (("--output", "none/r.json", "--synthetic", "e4b", "--yes"), 2, "none/r.json"),
+        (("--output", SMALL8, "-o", "json"), 2, "is what is measured"),
+        (("-o", "csv", "--output", "r.JSON"), 2, "contradict"),
+        (("--plot", "-o", "csv"), 2, "--plot"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(
@@ -335,6 +349,65 @@ def test_an_interrupt_leaves_a_valid_file_and_prints_what_there_is(g3n, signal_,
     assert printed.decode().splitlines()[2].startswith("pp8+tg3")
 
 
+def test_a_second_interrupt_does_not_keep_what_there_is_from_being_printed(g3n):
+    out = g3n.home / "r.json"
+    with g3n.start(*TINY, "-p", "8,16", "-n", "3", "-r", "500", "--output", out) as process:
+        wait_for_cases(out, 3)
+        for signal_ in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(signal_)
+            time.sleep(0.005)
+        printed, told = process.communicate(timeout=PATIENCE_S)
+    # The interpreter takes its handlers away before it ends: the last signal may be what ends it.
+    assert process.returncode in (130, -signal.SIGINT, -signal.SIGTERM)
+    assert b"Traceback" not in told
+    assert printed.decode().splitlines()[2].startswith("pp8+tg3")
+    (kept,) = (g3n.home / "data" / "g3n" / "bench").iterdir()
+    assert json.loads(kept.read_text())["cases"] == json.loads(out.read_text())["cases"]
+
+
+def test_a_file_that_is_there_stays_until_there_is_a_result(g3n):
+    out, gone = g3n.home / "r.json", g3n.home / "gone.json"
+    out.write_text("before")
+    with g3n.start(*TINY, "-p", "900", "-n", "900", "-r", "1", "--output", out) as process:
+        wait_for_workers(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=PATIENCE_S) == (b"", b"")
+    assert out.read_text() == "before"
+    assert g3n.run(*TINY, *SHORT, "-m", "none", "--output", gone).returncode == 3
+    assert not gone.exists()
+    assert g3n.run(*TINY, *SHORT, "--output", out).returncode == 0
+    assert len(json.loads(out.read_text())["cases"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["text", "hard link", "link"])
+def test_what_is_read_is_not_written_over(g3n, kind):
+    text, out = g3n.home / "text.md", g3n.home / "out.md"
+    text.write_text("One sentence. " * 100)
+    if kind == "text":
+        out = text
+    elif kind == "link":
+        out.symlink_to(text)
+    else:
+        out.hardlink_to(text)
+    done = g3n.run(*TINY, *SHORT, "--file", text, "--output", out)
+    assert_fails(done, 2, "is what is measured")
+    assert text.read_text().startswith("One sentence.")
+
+
+def test_a_pipe_gets_one_result_in_the_end(g3n):
+    pipe = g3n.home / "pipe"
+    os.mkfifo(pipe)
+    flags = ("-p", "8,9", "-n", "3", "-r", "2", "-o", "json", "--output", pipe)
+    with g3n.start(*TINY, *flags) as process:
+        found = json.loads(pipe.read_text())
+        printed, _ = process.communicate(timeout=PATIENCE_S)
+    assert [case["repetitions"] for case in found["cases"]] == [2, 2]
+    assert printed.decode().startswith("case")
+    done = g3n.run(*TINY, *SHORT, "-o", "json", "--output", "/dev/full")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"error: cannot write /dev/full: No space left" in done.stderr
+
+
 def test_what_measures_ends_with_a_parent_that_is_killed(g3n):
     out = g3n.home / "r.json"
     with g3n.start(*TINY, "-p", "8", "-n", "900", "-d", "900", "-r", "500", "--output", out) as run:
@@ -370,7 +443,7 @@ def test_at_a_terminal_progress_is_shown_and_ctrl_c_ends_it(tmp_path):
         timeout=PATIENCE_S,
     )
     with contextlib.closing(child):
-        child.expect(r"[23] of 500: pp8\+tg3, repetition [34], \w+.* left")
+        child.expect(r"[23] of 500, .* left: pp8\+tg3, repetition [34], \w+")
         child.sendintr()
         child.expect("peak running")
         child.expect(pexpect.EOF)

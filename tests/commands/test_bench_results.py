@@ -54,6 +54,34 @@ def test_what_cannot_be_compared_is_refused(g3n, files, arguments, code, part):
     assert_fails(g3n.run("bench", "compare", *places), code, part)
 
 
+def test_cases_that_one_result_has_alone_are_told(g3n, files):
+    write_report(make_report(make_result()), files[1], "json")
+    done = g3n.run("bench", "compare", *files)
+    assert done.returncode == 0
+    assert len(done.stdout.decode().splitlines()) == 3
+    assert done.stderr == b"warning: a.json has pp8+tg3 @ d64, b.json has not\n"
+
+
+def test_results_that_are_called_alike_are_shown_by_their_paths(g3n, files):
+    (g3n.home / "new").mkdir()
+    other = g3n.home / "new" / "a.json"
+    other.write_bytes(files[0].read_bytes())
+    rows = json.loads(g3n.run("bench", "compare", *files, other, "-o", "json").stdout)
+    assert {row["file"] for row in rows} == {"b.json", str(other)}
+    drawn = g3n.run("bench", "plot", files[0], other).stdout.decode()
+    assert str(other).removesuffix(".json") in drawn
+
+
+def test_a_history_of_broken_files_is_not_called_empty(g3n):
+    folder = g3n.home / "data" / "g3n" / "bench"
+    folder.mkdir(parents=True)
+    (folder / "0000.json").write_text("{}")
+    done = g3n.run("bench", "history")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"0000.json" in done.stderr
+    assert b"no run" not in done.stderr
+
+
 def test_history_lists_runs_that_compare_finds_by_number(g3n):
     assert b"no run" in g3n.run("bench", "history").stderr
     history = History(g3n.home / "data" / "g3n" / "bench")
@@ -68,7 +96,7 @@ def test_history_lists_runs_that_compare_finds_by_number(g3n):
 
 
 def test_results_are_drawn_into_files_and_the_terminal(g3n, files):
-    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG")):
+    for kind, start in (("svg", b"<svg"), ("SVG", b"<svg"), ("png", b"\x89PNG")):
         out = g3n.home / f"out.{kind}"
         done = g3n.run("bench", "plot", *files, "-o", out)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -102,6 +102,12 @@ def test_a_shell_completes_models_sizes_devices(g3n, own):
     assert complete(g3n, "g3n chat --device c") == ["cpu"]
     assert complete(g3n, "g3n bench --device cpu,r") == ["cpu,rpc:"]
     assert complete(g3n, "g3n bench --size full,e2.5") == ["full,e2.54b"]
+    assert complete(g3n, "g3n bench --kv f16,q") == ["f16,q8_0", "f16,q4_0"]
+    assert complete(g3n, "g3n bench --ple ") == ["disk", "ram"]
+    assert complete(g3n, "g3n bench --prefill skip,") == ["skip,skip", "skip,full"]
+    assert complete(g3n, "g3n bench --kernels own,gg") == ["own,ggml"]
+    assert complete(g3n, "g3n bench --media none,a") == ["none,audio"]
+    assert complete(g3n, "g3n bench --synthetic e4") == ["e4b"]
     assert complete(g3n, "g3n show g3n") == ["g3n-mini"]
 
 

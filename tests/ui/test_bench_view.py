@@ -47,6 +47,19 @@ def test_progress_is_drawn_on_stderr_of_a_terminal_and_taken_back(monkeypatch):
     assert terminal.stdout.getvalue() == ""
 
 
+def test_progress_stays_on_a_screen_that_is_lower_than_the_table(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "10")
+    terminal = make_terminal(is_screen=True)
+    table = Table(("case", "TTFT"), tuple((f"pp{n}", "1 s") for n in range(100, 130)), 1)
+    with BenchView(terminal) as view:
+        view.update(table, 0.5, "30 of 60")
+    shown = terminal.stderr.getvalue()
+    assert "30 of 60" in shown
+    assert "pp129" in shown
+    assert "pp123" not in shown
+
+
 def test_nothing_is_drawn_where_lines_cannot_be_taken_back():
     for terminal in (make_terminal(), make_terminal(is_screen=True, is_dumb=True)):
         with BenchView(terminal) as view:
