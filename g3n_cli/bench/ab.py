@@ -66,7 +66,8 @@ def parse_ab(text: str) -> Ab:
     words = parse_words(values, "--ab") if equals else []
     if not name or len(words) != 2 or words[0] == words[1]:
         raise UsageError(
-            f"--ab {text!r} is not NAME=A,B with two values", "for example --ab prefill=skip,full"
+            f"--ab {text!r} is not NAME=A,B with two different values",
+            "for example --ab prefill=skip,full",
         )
     return Ab(name.strip().replace("_", "-"), *words)
 

@@ -28,6 +28,7 @@ _OTHER = 1_000_000
 _ASK = "\n\nGo on with this text, and do not come to an end."
 _AFTER_DEPTH = "I have read it."
 _NO_RETRY = Patience(pauses_s=())
+_RUNNING = Patience(awaits_start=False)
 
 OnPhase = Callable[[str], None]
 Message = dict[str, str]
@@ -46,14 +47,14 @@ def check_server(case: Case, on_retry: Callable[[str], None]) -> None:
 
 
 def open_server(
-    device: str, on_retry: Callable[[str], None], patience: Patience | None = None
+    device: str, on_retry: Callable[[str], None], patience: Patience = _RUNNING
 ) -> Server:
     """The server at an address; its key comes from the environment.
 
     Args:
         device: Its address.
         on_retry: Told, in one line, when a request is sent again.
-        patience: How long to wait.
+        patience: How long to wait; by default not for a server that is not there.
 
     Raises:
         UsageError: the address or the key cannot be used.

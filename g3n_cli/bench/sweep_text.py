@@ -31,7 +31,9 @@ def parse_numbers(text: str, flag: str) -> list[int]:
     values: list[int] = []
     for word in parse_words(text, flag):
         if not (found := _RANGE.fullmatch(word)):
-            raise UsageError(f"{flag} {word!r} is no number", "for example 128,512 or 1-8*2")
+            raise UsageError(
+                f"{flag} {word!r} is no number from 0 up", "for example 128,512 or 1-8*2"
+            )
         value, last = int(found[1]), int(found[2] or found[1])
         step = int(found[4] or 1)
         if value > last:

@@ -82,12 +82,15 @@ class Patience:
         silence_s: For the next bytes; a long prompt may take minutes to be read.
         pauses_s: Between one try and the next, where trying again is safe.
         longest_pause_s: Longer than this a server may not ask to wait.
+        awaits_start: Whether an address where nothing listens is tried again: the server may be
+            about to start.
     """
 
     connect_s: float = 10
     silence_s: float = 300
     pauses_s: tuple[float, ...] = (1, 2, 4)
     longest_pause_s: float = 60
+    awaits_start: bool = True
 
 
 class Server:
@@ -186,9 +189,8 @@ class Server:
                 connection.request(method, address.path + path, body, headers)
                 response = connection.getresponse()
             except ConnectionRefusedError:
-                raise _BusyError(
-                    f"nothing answers at {address}", "is the server running?"
-                ) from None
+                kind = _BusyError if self._patience.awaits_start else ServerError
+                raise kind(f"nothing answers at {address}", "is the server running?") from None
             except (OSError, http.client.HTTPException, UnicodeError) as error:
                 raise self._explain_failure(error) from error  # UnicodeError: no host's name
             opened = ServerResponse(address, response, stack.pop_all())

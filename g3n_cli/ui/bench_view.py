@@ -99,7 +99,10 @@ class BenchView:
 
 
 def render(terminal: Terminal, tables: Sequence[TextTable]) -> str:
-    """Tables as text for standard output, a blank line between them."""
+    """Tables as text for standard output, a blank line between them.
+
+    Under a table stands which columns a narrow screen does without: parts would seem not to add up.
+    """
     is_screen = terminal.stdout.isatty()
     width = shutil.get_terminal_size().columns if is_screen else UNLIMITED
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal.can_draw)
@@ -107,7 +110,11 @@ def render(terminal: Terminal, tables: Sequence[TextTable]) -> str:
         for index, table in enumerate(tables):
             if index:
                 console.print()
-            console.print(_make_table(table, width))
+            shown = _make_table(table, width)
+            console.print(shown)
+            heads = {str(column.header) for column in shown.columns}
+            if left_out := [head for head in table.head if make_visible(head) not in heads]:
+                console.print(Text(f"no room for: {', '.join(left_out)} (-o md has them)"))
     return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 

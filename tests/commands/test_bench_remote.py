@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 
 import pytest
@@ -132,6 +133,14 @@ def test_a_server_that_cannot_be_measured_is_told_before_this_machine_is(g3n, be
         flags = ("-m", SMALL8, "--device", f"cpu,{fake.url}", "--output", out)
         assert_fails(g3n.run("bench", *flags, *COUNTS), code, part)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("-m", "named")])
+def test_a_server_that_is_not_there_is_told_at_once(g3n, flags):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        assert_fails(g3n.run("bench", "--device", address, *flags), 1, "nothing answers at")
 
 
 def test_an_address_that_is_none_is_refused(g3n):

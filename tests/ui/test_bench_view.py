@@ -23,10 +23,16 @@ def test_a_pipe_gets_every_column_without_colour():
 def test_a_narrow_screen_does_without_the_less_important(monkeypatch):
     monkeypatch.setenv("COLUMNS", "36")
     text = render(make_terminal(is_screen=True), [TABLE])
-    assert "RSS" in text
-    assert "p90" not in text
+    head = text.splitlines()[0]
+    assert "RSS" in head
+    assert "p90" not in head
+    assert "no room for: itl p90 (-o md" in " ".join(text.split())
     monkeypatch.setenv("COLUMNS", "30")
-    assert "RSS" not in render(make_terminal(is_screen=True), [TABLE])
+    text = render(make_terminal(is_screen=True), [TABLE])
+    assert "RSS" not in text.splitlines()[0]
+    assert "itl p90, RSS" in text
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "no room" not in render(make_terminal(is_screen=True), [TABLE])
 
 
 def test_cells_cannot_command_the_terminal():
