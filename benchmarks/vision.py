@@ -7,9 +7,9 @@ Run from the root of the repository, on an idle machine:
 
 The encoder has the released shape and random weights. Each side runs in processes of its own, in
 turns. torch is left out where torch, timm and transformers are not installed; ``--torch-python``
-names another environment that has them. ``--kernels avx2`` is for one whose llama.cpp was compiled for
-AVX2. libmtmd knows pictures of 768 x 768 alone. A time is from pixels to rows, without opening. The
-cosine of two rows tells how far sides agree.
+names another environment that has them. ``--kernels avx2`` is for an environment whose llama.cpp
+was compiled for AVX2. libmtmd knows pictures of 768 x 768 alone. A time is from pixels to rows,
+without opening. The cosine of two rows tells how far sides agree.
 """
 
 from __future__ import annotations
