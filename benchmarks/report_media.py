@@ -34,10 +34,13 @@ def render_vision(result: Mapping[str, Any]) -> str:
         figures = [spread(opens, 2), spread(times, 2), f"{peak / 1e9:.2f}", least]
         rows.append([f"{size} x {size}", side, *figures])
     settings, heads = result["settings"], ["picture", "side", "open, s", "encode, s"]
+    compiled = next((c["compiled_for"] for c in result["cases"] if "compiled_for" in c), None)
+    sides = f"; kernels of g3n: {settings['kernels']}" if "kernels" in settings else ""
+    sides += f"; llama.cpp compiled for {' '.join(compiled)}" if compiled else ""
     reference = next((found["with"] for found in result["cosines"]), "no other side")
     lines = [
         f"{result['model']['name']}; {settings['n_threads']} threads, {settings['repetitions']}"
-        f" repetitions in each process; cosines with rows of {reference}",
+        f" repetitions in each process; cosines with rows of {reference}{sides}",
         "",
         *table([*heads, "peak RSS, 1e9 bytes", "least cosine; without the mean row"], rows),
     ]

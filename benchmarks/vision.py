@@ -7,8 +7,9 @@ Run from the root of the repository, on an idle machine:
 
 The encoder has the released shape and random weights. Each side runs in processes of its own, in
 turns. torch is left out where torch, timm and transformers are not installed; ``--torch-python``
-names another environment that has them. libmtmd knows pictures of 768 x 768 alone. A time is from
-pixels to rows, without opening. The cosine of two rows tells how far sides agree.
+names another environment that has them. ``--kernels avx2`` is for an environment whose llama.cpp
+was compiled for AVX2. libmtmd knows pictures of 768 x 768 alone. A time is from pixels to rows,
+without opening. The cosine of two rows tells how far sides agree.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -36,7 +37,7 @@ from benchmarks.measure import (
 from benchmarks.report_media import render_vision
 from benchmarks.vision_side import Floats
 from g3n_cli.bench.synthetic_vision import make_vision_mmproj
-from g3n_cli.config import count_physical_cores
+from g3n_cli.config import KernelsName, count_physical_cores
 
 SIDES = ("g3n", "g3n-ggml", "libmtmd", "torch")
 """g3n with its own kernels and with ggml's, llama.cpp's encoder, and timm in float32."""
@@ -72,8 +73,9 @@ def measure_apart(
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "rows.npy"
         numbers = [str(n) for n in (size, options.threads, options.repetitions)]
+        given = [*numbers, options.kernels if side == "g3n" else "ggml"]
         done = subprocess.run(
-            [python, "-m", "benchmarks.vision_side", side, str(path), *numbers, str(out)],
+            [python, "-m", "benchmarks.vision_side", side, str(path), *given, str(out)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
@@ -113,7 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "kind": "vision",
         "machine": describe_machine(),
         "model": describe_model(path),
-        "settings": {"n_threads": options.threads, "repetitions": options.repetitions},
+        "settings": {
+            "n_threads": options.threads,
+            "repetitions": options.repetitions,
+            "kernels": options.kernels,
+        },
         "cases": [],
         "cosines": [],
     }
@@ -157,6 +163,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sides", type=_list_sides, default=list(SIDES))
     parser.add_argument("--torch-python", default=sys.executable, help="an interpreter with torch")
     parser.add_argument("--threads", type=int, default=count_physical_cores())
+    parser.add_argument(
+        "--kernels", choices=get_args(KernelsName), default="own", help="those of the side g3n"
+    )
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2, help="times that sides take turns")
     parser.add_argument("--out", type=result_file, default="vision.json")

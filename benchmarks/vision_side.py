@@ -38,11 +38,11 @@ def make_picture(side: int) -> Pixels:
     return (patches + rng.integers(0, 56, patches.shape)).astype(np.uint8)
 
 
-def open_g3n(mmproj: Path, n_threads: int, *, is_own: bool) -> Encode:
-    """g3n's encoder, with its own kernels or with ggml's."""
+def open_g3n(mmproj: Path, n_threads: int, kernels: str) -> Encode:
+    """g3n's encoder, with kernels as ``load_kernels`` names them."""
     from g3n_cli.engine.encoders.vision import open_image_encoder
 
-    return open_image_encoder(mmproj, n_threads, kernels="own" if is_own else "ggml").encode
+    return open_image_encoder(mmproj, n_threads, kernels=kernels).encode
 
 
 def open_libmtmd(mmproj: Path, n_threads: int) -> Encode:
@@ -148,6 +148,14 @@ def _read_weights(mmproj: Path) -> dict[str, Floats]:
     }
 
 
+def _list_features() -> list[str]:
+    """What llama.cpp was compiled for."""
+    from llama_cpp import llama_cpp
+
+    pairs = llama_cpp.llama_print_system_info().decode().split(":", 1)[1].split("|")
+    return [pair.split("=")[0].strip() for pair in pairs if pair.strip().endswith("= 1")]
+
+
 def read_peak() -> int:
     """Most bytes that this process had in memory at once."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -157,14 +165,14 @@ def read_peak() -> int:
 
 def main() -> None:
     """Encode one picture several times."""
-    side, file, n_pixels, n_threads, repetitions, rows_file = sys.argv[1:]
+    side, file, n_pixels, n_threads, repetitions, kernels, rows_file = sys.argv[1:]
     start = time.perf_counter()
     if side == "torch":
         encode = open_torch(Path(file), int(n_threads))
     elif side == "libmtmd":
         encode = open_libmtmd(Path(file), int(n_threads))
     else:
-        encode = open_g3n(Path(file), int(n_threads), is_own=side == "g3n")
+        encode = open_g3n(Path(file), int(n_threads), kernels)
     open_s = time.perf_counter() - start
     picture, times_s = make_picture(int(n_pixels)), []
     for _ in range(int(repetitions) + 1):  # the first warms up
@@ -172,12 +180,14 @@ def main() -> None:
         rows = encode(picture)
         times_s.append(time.perf_counter() - start)
     np.save(rows_file, rows)
-    measured = {
+    measured: dict[str, Any] = {
         "open_s": open_s,
         "first_s": times_s[0],
         "encode_s": times_s[1:],
         "peak_rss_bytes": read_peak(),
     }
+    if side == "libmtmd":
+        measured["compiled_for"] = _list_features()
     sys.stdout.write(json.dumps(measured))
 
 

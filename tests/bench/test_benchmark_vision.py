@@ -45,6 +45,15 @@ def test_all_sides_see_the_same(mmproj, tmp_path, capsys):
     assert report.RENDERERS["vision"](result) == capsys.readouterr().out
 
 
+def test_what_either_side_was_compiled_for_is_recorded(mmproj, tmp_path, capsys):
+    out = tmp_path / "vision.json"
+    flags = ["--mmproj", mmproj, "--sides", "g3n,libmtmd", "--kernels", "portable", *FLAGS]
+    vision.main([*flags, "--out", str(out)])
+    table = capsys.readouterr().out
+    assert "kernels of g3n: portable; llama.cpp compiled for" in table
+    assert json.loads(out.read_text())["settings"]["kernels"] == "portable"
+
+
 def test_libmtmd_is_left_out_where_it_would_resize(mmproj, tmp_path):
     out = tmp_path / "vision.json"
     flags = ["--mmproj", mmproj, "--sides", "g3n,libmtmd", "--sizes", "256", *FLAGS]
