@@ -26,6 +26,7 @@ GGML_VERSION = "0.25.3"
 MAX_DIMS = 4
 MAX_SRC = 10
 ROPE_TYPE_NEOX = 2
+PREC_F32 = 10
 STATUS_SUCCESS = 0
 STATUS_ABORTED = 1
 BUFFER_USAGE_WEIGHTS = 1
@@ -121,6 +122,7 @@ BASE_PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "silu": (_P, _P, _P),
     "rms_norm": (_P, _P, _P, _F),
     "mul_mat": (_P, _P, _P, _P),
+    "prec_set_acc": (c_bool, _P, _I),
     "out_prod": (_P, _P, _P, _P),
     "concat": (_P, _P, _P, _P, _I),
     "cont": (_P, _P, _P),

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from g3n_cli.ggml.bindings import MAX_SRC, ROPE_TYPE_NEOX
+from g3n_cli.ggml.bindings import MAX_SRC, PREC_F32, ROPE_TYPE_NEOX
 from g3n_cli.ggml.handles import Context
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
@@ -230,7 +230,7 @@ class Graph:
             and weight.nb[0] <= weight.nb[1]
         )
         _require(fits, "mul_mat", weight, x)
-        return Tensor(self._lib.mul_mat(self._ctx, weight.ptr, x.ptr))
+        return self._sum_in_f32(self._lib.mul_mat(self._ctx, weight.ptr, x.ptr))
 
     def out_prod(self, a: Tensor, b: Tensor) -> Tensor:
         """``sum over k of a[:, k] ⊗ b[:, k]``: ``[m, k, t]`` and ``[n, k, t]`` give ``[m, n, t]``.
@@ -255,9 +255,13 @@ class Graph:
             and mask.ne == (k.ne[1], q.ne[1], 1, 1)
         )
         _require(fits, "flash_attn", q, k, v, mask)
-        return Tensor(
-            self._lib.flash_attn_ext(self._ctx, q.ptr, k.ptr, v.ptr, mask.ptr, 1.0, 0.0, 0.0)
-        )
+        node = self._lib.flash_attn_ext(self._ctx, q.ptr, k.ptr, v.ptr, mask.ptr, 1.0, 0.0, 0.0)
+        return self._sum_in_f32(node)
+
+    def _sum_in_f32(self, node: int) -> Tensor:
+        """Have a product summed in float32: CUDA and Vulkan may use halves, which overflow."""
+        self._lib.prec_set_acc(node, PREC_F32)
+        return Tensor(node)
 
     def rope(self, a: Tensor, positions: Tensor, base: float) -> Tensor:
         """Rotate halves (NeoX) of ``a [d, head, n]`` by ``positions [n]`` of I32."""
@@ -360,8 +364,7 @@ class Graph:
         _require(a.type == F32 and min(columns, above, below) >= 0, "pad", a)
         if not (columns or above or below):
             return a
-        sides = (0, columns, above, below, 0, 0, 0, 0)
-        return Tensor(self._lib.pad_ext(self._ctx, a.ptr, *sides))
+        return Tensor(self._lib.pad_ext(self._ctx, a.ptr, 0, columns, above, below, 0, 0, 0, 0))
 
     def after_write(self, whole: Tensor, part: Tensor) -> Tensor:
         """``whole`` as it is once ``part``, a view of it written in place, has been computed.
@@ -369,14 +372,13 @@ class Graph:
         The graph allocator frees ``whole`` only if everything that writes into it is read.
         """
         offset = whole.struct.view_offs - part.struct.view_offs  # negative: size_t wraps, as meant
-        view = self._lib.view_3d(self._ctx, part.ptr, *whole.ne[:3], *whole.nb[1:3], offset)
-        return Tensor(view)
+        shape = (*whole.ne[:3], *whole.nb[1:3])
+        return Tensor(self._lib.view_3d(self._ctx, part.ptr, *shape, offset))
 
     def slab(self, a: Tensor, index: int) -> Tensor:
         """``a[:, :, index]`` of ``[m, n, t]`` as a view ``[m, n]``."""
         _require(0 <= index < a.ne[2], "slab", a)
-        view = self._lib.view_2d(self._ctx, a.ptr, a.ne[0], a.ne[1], a.nb[1], index * a.nb[2])
-        return Tensor(view)
+        return Tensor(self._lib.view_2d(self._ctx, a.ptr, *a.ne[:2], a.nb[1], index * a.nb[2]))
 
     def split_rows(self, a: Tensor, width: int, count: int) -> Tensor:
         """The first ``count`` rows of ``[m, n]``, each in parts of ``width``.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from g3n_cli.ggml.backend import CpuBackend
+from g3n_cli.ggml.bindings import PREC_F32
 from g3n_cli.ggml.graph import F16, F32, I32, I64, Graph, ShapeError
 from g3n_cli.ggml.handles import Buffer, Context, read_tensor, write_tensor
 from g3n_cli.ggml.library import load
@@ -67,6 +68,14 @@ def test_out_prod_sums_outer_products(graph):
     x, y = graph.input("a", F32, 8, 4, 3), graph.input("b", F32, 5, 4, 3)
     found = compute(graph, graph.out_prod(x, y), {x: a, y: b})
     assert np.allclose(found, np.einsum("tkm,tkn->tnm", a, b), atol=1e-5)
+
+
+def test_products_ask_every_device_for_sums_in_float32(graph):
+    weight, x = graph.input("w", F16, 8, 4), graph.input("x", F32, 8, 3)
+    assert graph.mul_mat(weight, x).struct.op_params[0] == PREC_F32  # read by CUDA and Vulkan
+    q, k, v = (graph.input(name, F32, 8, 3, 2) for name in "qkv")
+    attended = graph.flash_attn(q, k, v, graph.input("mask", F16, 3, 3))
+    assert attended.struct.op_params[3] == PREC_F32
 
 
 def test_reading_after_a_write_in_place_sees_the_whole(graph):
