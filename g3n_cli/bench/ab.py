@@ -14,7 +14,7 @@ from g3n_cli.bench.table import name_cases
 from g3n_cli.errors import UsageError
 
 _TOO_LITTLE = 0.005
-"""A difference of less is not worth a sentence, however sure it is."""
+"""A difference that may be less is not worth a sentence."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _say(ab: Ab, measure: _Measure, ratio: Ratio) -> str:
     better = ratio.value if measure.is_rate else 1 / ratio.value
     ends = sorted((ratio.low, ratio.high) if measure.is_rate else (1 / ratio.high, 1 / ratio.low))
     word = measure.words[0]
-    is_said = ratio.is_shown and abs(better - 1) >= _TOO_LITTLE
+    is_said = ratio.is_shown and min(abs(end - 1) for end in ends) >= _TOO_LITTLE
     if is_said and better < 1:
         better, ends, word = 1 / better, [1 / ends[1], 1 / ends[0]], measure.words[1]
     interval = f"95 % CI {ends[0]:.2f}-{ends[1]:.2f}, {ratio.n_pairs} pairs"

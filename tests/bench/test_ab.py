@@ -48,6 +48,21 @@ def test_a_difference_too_small_to_matter_is_none():
     assert "no difference shown" in compare(memory=1.002)["peak_rss_bytes"].sentence
 
 
+def test_an_interval_that_nearly_holds_no_difference_tells_of_none():
+    """Its middle is 1.006, its lower end about 1.003."""
+    a = [make_sample()] * 6
+    peak = a[0].peak_load_rss_bytes
+    b = [replace(a[0], peak_load_rss_bytes=round(peak * x)) for x in [1.002, 1.01] * 3]
+    (memory,) = (
+        each
+        for each in compare_pairs(AB, [make_result(*a), make_result(*b)])
+        if each.figure == "peak_rss_bytes"
+    )
+    assert abs(1 / memory.ratio - 1.006) < 1e-3
+    assert not memory.low <= 1 <= memory.high
+    assert "no difference shown" in memory.sentence
+
+
 def test_too_few_pairs_compare_nothing():
     few = make_result(*[make_sample()] * 4)
     assert list(compare_pairs(AB, [few, few])) == []
