@@ -395,8 +395,6 @@ def check_name(name: str | None) -> None:
 
 def _read_turn(user: str, answer: str, ids: bytes, stats: str | None) -> Turn:
     known = json.loads(stats) if stats else {"stop_reason": "interrupted"}
-    fields: dict[str, Any] = {
-        name: known.get(name) for name in GenerationStats.__dataclass_fields__
-    }
+    fields: dict[str, Any] = {n: known.get(n) for n in GenerationStats.__dataclass_fields__}
     fields["gaps_s"] = tuple(known.get("gaps_s", ()))
     return Turn(user, answer, struct.unpack(f"<{len(ids) // 4}i", ids), GenerationStats(**fields))
