@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,20 +50,43 @@ def run_case(case: Case, environment: Mapping[str, str] | None = None) -> dict[s
         SystemExit: The process failed; its messages have been shown.
     """
     warm(Path(case.model))
-    command = [sys.executable, "-m", "benchmarks.worker", case.to_json()]
-    run = subprocess.run(
-        command,
+    failure = f"{case.engine} failed on {case.model}"
+    return run_module("benchmarks.worker", [case.to_json()], failure, environment=environment)
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    failure: str,
+    *,
+    python: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What a module prints as JSON in a process of its own.
+
+    Args:
+        module: Of this repository.
+        arguments: For it.
+        failure: What to say if it fails.
+        python: The interpreter, maybe of another environment.
+        environment: Variables to add.
+
+    Raises:
+        SystemExit: It failed; its messages have been shown.
+    """
+    done = subprocess.run(
+        [python, "-m", module, *arguments],
         cwd=ROOT,
-        env={**os.environ, **(environment or {})},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
         capture_output=True,
         text=True,
         check=False,
     )
-    if run.returncode:
-        sys.stderr.write(run.stderr)
-        raise SystemExit(f"error: {case.engine} failed on {case.model}")
-    samples: dict[str, Any] = json.loads(run.stdout)
-    return samples
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise SystemExit(f"error: {failure}")
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
 
 
 def find_model(spec: str) -> Path:

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import (
-    ROOT,
     describe_machine,
     describe_model,
     find_model,
     result_file,
     run_case,
+    run_module,
     write_result,
 )
 from benchmarks.report import render_peers
@@ -124,20 +124,10 @@ def run_torch(model: Path, options: argparse.Namespace, seed: int) -> Sample:
         SystemExit: it failed; its messages have been shown.
     """
     numbers = (options.prompt, options.decode, options.threads, seed)
-    done = subprocess.run(
-        [options.torch_python, "-m", "benchmarks.peer_torch", str(model.resolve())]
-        + [str(n) for n in numbers],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+    arguments = [str(model.resolve()), *map(str, numbers)]
+    return run_module(
+        "benchmarks.peer_torch", arguments, "torch failed", python=options.torch_python
     )
-    if done.returncode:
-        sys.stderr.write(done.stderr[-3000:])
-        raise SystemExit("error: torch failed")
-    measured: Sample = json.loads(done.stdout)
-    return measured
 
 
 def run_litert(program: str, options: argparse.Namespace) -> Sample:

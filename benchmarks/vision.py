@@ -15,8 +15,6 @@ without opening. The cosine of two rows tells how far sides agree.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,10 +26,10 @@ import numpy as np
 
 from benchmarks.measure import (
     HERE,
-    ROOT,
     describe_machine,
     describe_model,
     result_file,
+    run_module,
     write_result,
 )
 from benchmarks.report_media import render_vision
@@ -74,18 +72,8 @@ def measure_apart(
         out = Path(folder) / "rows.npy"
         numbers = [str(n) for n in (size, options.threads, options.repetitions)]
         given = [*numbers, options.kernels if side == "g3n" else "ggml"]
-        done = subprocess.run(
-            [python, "-m", "benchmarks.vision_side", side, str(path), *given, str(out)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            sys.stderr.write(done.stderr[-3000:])
-            raise SystemExit(f"error: {side} failed")
-        measured: dict[str, Any] = json.loads(done.stdout)
+        arguments = [side, str(path), *given, str(out)]
+        measured = run_module("benchmarks.vision_side", arguments, f"{side} failed", python=python)
         return measured, np.load(out)
 
 
