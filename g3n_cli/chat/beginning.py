@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from g3n_cli.chat.conversation import LEAST_KEPT, Recorder
 from g3n_cli.engine.api import Engine, Logits, Progress
@@ -37,27 +37,44 @@ class BeginningReader:
         if self._recorder.restore_beginning(ids):
             self.n_from_disk = self._recorder.take_restored()
             return engine.prefill(prompt, on_progress)
-        return self._compute(prompt, on_progress)
+        return prefill_in_parts(
+            engine, prompt, len(ids), lambda: self._recorder.keep_beginning(ids), on_progress
+        )
 
     def _is_worth_keeping(self, prompt: Prompt) -> bool:
         n = len(self._ids)
         is_kept = self._engine.state_identity is not None
         return is_kept and LEAST_KEPT <= n < len(prompt) and prompt.keys[:n] == (*self._ids,)
 
-    def _compute(self, prompt: Prompt, on_progress: Progress | None) -> Logits:
-        """Beginning and rest one after the other, with the progress of both as one."""
-        n_rest, n_done = len(prompt) - len(self._ids), 0
 
-        def note_beginning(done: int, total: int) -> None:
-            nonlocal n_done
-            n_done = done
-            if on_progress:
-                on_progress(done, total + n_rest)
+def prefill_in_parts(
+    engine: Engine,
+    prompt: Prompt,
+    n_beginning: int,
+    keep: Callable[[], None],
+    on_progress: Progress | None,
+) -> Logits:
+    """Beginning and rest one after the other, with the progress of both as one.
 
-        def note_rest(done: int, total: int) -> None:
-            if on_progress:
-                on_progress(n_done + done, n_done + total)
+    Args:
+        engine: Whose context becomes the prompt.
+        prompt: More than ``n_beginning`` positions.
+        n_beginning: Positions that are computed by themselves.
+        keep: Called while they are the content of the context.
+        on_progress: See ``Engine.prefill``.
+    """
+    n_rest, n_done = len(prompt) - n_beginning, 0
 
-        self._engine.prefill(Prompt.of_ids(self._ids), note_beginning)
-        self._recorder.keep_beginning(self._ids)
-        return self._engine.prefill(prompt, note_rest)
+    def note_beginning(done: int, total: int) -> None:
+        nonlocal n_done
+        n_done = done
+        if on_progress:
+            on_progress(done, total + n_rest)
+
+    def note_rest(done: int, total: int) -> None:
+        if on_progress:
+            on_progress(n_done + done, n_done + total)
+
+    engine.prefill(prompt.slice(0, n_beginning), note_beginning)
+    keep()
+    return engine.prefill(prompt, note_rest)

@@ -13,7 +13,7 @@ from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.prefix import PrefixedAnswer
 from g3n_cli.chat.shared_prefix import UNLIKE_TEXTS, find_common
 from g3n_cli.chat.template import ChatTemplate, Message
-from g3n_cli.engine.api import Engine, Progress
+from g3n_cli.engine.api import Engine, Prefill, Progress
 from g3n_cli.engine.choice import ChoiceAnswer, Choices
 from g3n_cli.engine.encoders.open import Projector
 from g3n_cli.engine.generate import Generation
@@ -43,6 +43,7 @@ class Session(Conversation):
         grammar: As given; may be replaced between answers.
         choices: Texts of which the next answers are one, or None.
         last_choice: The last answer that was one of such texts, or None.
+        prefill: Reads prompts in the engine's stead, or None.
     """
 
     engine: Engine
@@ -68,6 +69,7 @@ class Session(Conversation):
         self.grammar = grammar
         self.choices: Choices | None = None
         self.last_choice: ChoiceAnswer | None = None
+        self.prefill: Prefill | None = None
         self._prefix = prefix
         self._prefix_ids = tuple(engine.tokenizer.encode(prefix, parse_special=False))
         self._beginning: tuple[str, list[int]] = ("", [])  # of which system text
@@ -125,7 +127,7 @@ class Session(Conversation):
         reader = None
         if self.recorder.keeps_computed:
             reader = BeginningReader(self.engine, self.recorder, self._find_beginning())
-        prefill = reader.prefill if reader else None
+        prefill = reader.prefill if reader else self.prefill
         if self.choices is not None:
             prompt = self._media.build_prompt(layout)
             choice = ChoiceAnswer(self.engine, prompt, self.choices, on_progress, started, prefill)

@@ -77,6 +77,16 @@ def serve(  # noqa: PLR0913  one parameter for each flag
             help="Most requests that wait; more are turned away.",
         ),
     ] = 32,
+    cache: Annotated[
+        int,
+        typer.Option(
+            metavar="MB",
+            min=0,
+            envvar="G3N_CACHE",
+            help="Memory for what conversations have computed while others are answered; 0 keeps "
+            "the last one only.",
+        ),
+    ] = 512,
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(
@@ -148,7 +158,13 @@ def serve(  # noqa: PLR0913  one parameter for each flag
             token = secrets.token_urlsafe(24)
             terminal.note(f"token: {token} (set {KEY_VARIABLE} to choose one)")
         access = Access(token, tuple(allow_origin or ()), is_local)
-        opening = open_served(spec, settings, projector, pads_audio=audio_pad != "none")
+        opening = open_served(
+            spec,
+            settings,
+            projector,
+            pads_audio=audio_pad != "none",
+            cache_bytes=cache * 1_000_000,
+        )
         with show_waiting(terminal, f"loading {spec.name} ..."):
             served = stack.enter_context(opening)
         serve_model(served, listener, access, queue, find_folder(), log)

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from g3n_cli.engine.parked import Parked
 from g3n_cli.engine.prompt import Prompt
 
 Logits = npt.NDArray[np.float32]
@@ -181,6 +182,18 @@ class Engine(Protocol):
         Raises:
             StateError: it is broken, too long, or of another model or other settings.
         """
+        ...
+
+    def park(self) -> Parked | None:
+        """A copy of what is computed, in memory; None where an engine cannot copy it."""
+        ...
+
+    def unpark(self, parked: Parked) -> None:
+        """Take a copy of this engine's as computed, in place of what it holds."""
+        ...
+
+    def count_left(self, n_past: int) -> int:
+        """How many positions ``trim(n_past)`` would leave."""
         ...
 
     def close(self) -> None:

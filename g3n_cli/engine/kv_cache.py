@@ -50,12 +50,17 @@ def check_kv_type(hparams: HParams, kind: KvType) -> None:
 
 
 @dataclass(frozen=True)
-class _Snapshot:
+class RingSnapshot:
     """The rings' rows that a step at ``n_past`` can still see: ``{layer: (keys, values)}``."""
 
     n_past: int
     rows: npt.NDArray[np.int64]
     layers: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the rows."""
+        return sum(keys.nbytes + values.nbytes for keys, values in self.layers.values())
 
 
 class KvCache:
@@ -90,7 +95,7 @@ class KvCache:
         self.n_ring = count_ring_rows(hparams, n_ctx, n_batch)
         self.n_past = 0
         self._ring_positions = np.full(self.n_ring, UNWRITTEN, np.int64)
-        self._snapshots: deque[_Snapshot] = deque(maxlen=N_SNAPSHOTS)
+        self._snapshots: deque[RingSnapshot] = deque(maxlen=N_SNAPSHOTS)
         owners = range(hparams.n_layer_kv)
         widths = [hparams.n_head_kv * n for n in (hparams.n_embd_head_k, hparams.n_embd_head_v)]
         check_kv_type(hparams, kind)
@@ -199,6 +204,24 @@ class KvCache:
             self.n_past = 0
         return self.n_past
 
+    def count_left(self, n_past: int) -> int:
+        """How many positions ``trim(n_past)`` would leave."""
+        if n_past >= self.n_past:
+            return self.n_past
+        if self._has_window(n_past):
+            return n_past
+        return max((s.n_past for s in self._snapshots if s.n_past <= n_past), default=0)
+
+    @property
+    def last_snapshot(self) -> RingSnapshot | None:
+        """The latest that ``trim`` can come back to."""
+        return self._snapshots[-1] if self._snapshots else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the window goes back to the first position."""
+        return self.n_past < self._hparams.n_swa
+
     def save_snapshot(self) -> None:
         """Keep the rings' window as it is now, so that a later ``trim`` can come back to here."""
         if self.n_past == 0 or (self._snapshots and self._snapshots[-1].n_past == self.n_past):
@@ -210,9 +233,9 @@ class KvCache:
             for layer, value in self.values.items()
             if self._hparams.is_swa[layer]
         }
-        self._snapshots.append(_Snapshot(self.n_past, rows, layers))
+        self._snapshots.append(RingSnapshot(self.n_past, rows, layers))
 
-    # -------------------------------------------------------------------------------- on the disk
+    # -------------------------------------------------------------------------------- set aside
 
     def export_rows(self) -> dict[str, npt.NDArray[np.uint8]]:
         """K/V of what is kept: full layers whole, of the rings the window that the next step sees.
@@ -236,10 +259,23 @@ class KvCache:
             for layer, tensor in tensors.items()
         }
 
-    def import_rows(self, n_past: int, rows: Mapping[str, npt.NDArray[np.uint8]]) -> None:
-        """Take the place of all that is kept; ``rows`` are as ``describe_rows`` says."""
+    def import_rows(
+        self,
+        n_past: int,
+        rows: Mapping[str, npt.NDArray[np.uint8]],
+        snapshot: RingSnapshot | None = None,
+    ) -> None:
+        """Take the place of all that is kept; ``rows`` are as ``describe_rows`` says.
+
+        Args:
+            n_past: Positions that there are then.
+            rows: Their K/V.
+            snapshot: Of these positions, for ``trim`` to come back to.
+        """
         self.trim(0)
         self._snapshots.clear()
+        if snapshot:
+            self._snapshots.append(snapshot)
         for kind, tensors in (("k", self.keys), ("v", self.values)):
             for layer, tensor in tensors.items():
                 positions = self._kept_rows(layer, n_past)
@@ -260,7 +296,7 @@ class KvCache:
         wanted = np.arange(max(0, n_past - self._hparams.n_swa + 1), n_past)
         return bool(np.array_equal(self._ring_positions[wanted % self.n_ring], wanted))
 
-    def _restore(self, snapshot: _Snapshot) -> None:
+    def _restore(self, snapshot: RingSnapshot) -> None:
         self._ring_positions[:] = UNWRITTEN
         for layer, (keys, values) in snapshot.layers.items():
             self._write_rows(self.keys[layer], snapshot.rows, keys)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from g3n_cli.config import AUTO, EngineSettings
 from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.offload import make_leave
+from g3n_cli.engine.parked import Parked
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
 from g3n_cli.engine.tokenizer import LlamaTokenizer
 from g3n_cli.engine.worker import Worker
@@ -153,6 +154,17 @@ class LlamaEngine:
         """Nothing; see ``save_state``."""
         del path
         return 0
+
+    def park(self) -> None:
+        """Nothing; see ``save_state``."""
+
+    def unpark(self, parked: Parked) -> None:
+        """Nothing; see ``save_state``."""
+        del parked
+
+    def count_left(self, n_past: int) -> int:
+        """How many positions ``trim(n_past)`` would leave, unless llama.cpp cannot take back."""
+        return min(n_past, self.n_past)
 
     def close(self) -> None:
         """Free the model; closing twice is harmless."""

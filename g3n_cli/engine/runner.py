@@ -16,8 +16,9 @@ from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.gemma3n import StepShape
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
-from g3n_cli.engine.kv_cache import STEP_MULTIPLE
+from g3n_cli.engine.kv_cache import STEP_MULTIPLE, RingSnapshot
 from g3n_cli.engine.load import LoadedModel
+from g3n_cli.engine.parked import Parked
 from g3n_cli.engine.plan import Inputs
 from g3n_cli.engine.ple import PleCounters
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
@@ -123,13 +124,11 @@ class Gemma3nEngine:
         """Free the model; closing twice is harmless."""
         self._model.close()
 
-    # ------------------------------------------------------------------------------------- on disk
+    # ----------------------------------------------------------------------------------- set aside
 
     def save_state(self, path: Path) -> int:
         """Write what is computed to a file; see ``Engine.save_state``."""
-        rows = self._cache.export_rows()
-        state = State(tuple(self._keys), tuple(self._widths), self._n_kept, rows)
-        return write_state(path, self._identity, state)
+        return write_state(path, self._identity, self._export())
 
     def load_state(self, path: Path) -> int:
         """Take what a file holds as computed; see ``Engine.load_state``."""
@@ -138,10 +137,29 @@ class Gemma3nEngine:
         if n > self.n_ctx:
             raise StateError(f"{n:,} positions are saved, the context holds {self.n_ctx:,}")
         check_rows(state.rows, self._cache.describe_rows(n))
-        self._cache.import_rows(n, state.rows)
+        self._import(state)
+        return self.n_past
+
+    def park(self) -> Parked:
+        """A copy of what is computed; see ``Engine.park``."""
+        return Parked(self._export(), self._cache.last_snapshot, self._cache.is_whole)
+
+    def unpark(self, parked: Parked) -> None:
+        """Take a copy as computed; see ``Engine.unpark``."""
+        self._import(parked.state, parked.snapshot)
+
+    def count_left(self, n_past: int) -> int:
+        """How many positions ``trim(n_past)`` would leave."""
+        return self._cache.count_left(n_past)
+
+    def _export(self) -> State:
+        rows = self._cache.export_rows()
+        return State(tuple(self._keys), tuple(self._widths), self._n_kept, rows)
+
+    def _import(self, state: State, snapshot: RingSnapshot | None = None) -> None:
+        self._cache.import_rows(len(state.keys), state.rows, snapshot)
         self._keys, self._widths, self._n_kept = list(state.keys), list(state.widths), state.n_kept
         self.trim(self._count_computed_alike(state.n_kept))
-        return self.n_past
 
     @property
     def state_identity(self) -> str:

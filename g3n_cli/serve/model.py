@@ -31,6 +31,7 @@ from g3n_cli.media.parts import Attachment, Part, TextPart
 from g3n_cli.media.source import Source
 from g3n_cli.registry.models import ModelSpec
 from g3n_cli.serve.grammar import JSON_OBJECT
+from g3n_cli.serve.kept import KeptConversations
 from g3n_cli.serve.requests import ChatRequest, Content, Medium, Request, Rules, TextRequest
 
 Answering: TypeAlias = Generator[str | GenerationStats]
@@ -38,7 +39,7 @@ Answering: TypeAlias = Generator[str | GenerationStats]
 
 _NO_STATS = GenerationStats(None, None, None, None, None, None, "end")
 _CLIP_S = 30.0
-_MOST_SAID = 64
+_MOST_SAID = 1024
 _FILE_KINDS = {"image": "image", "audio": "av"}
 _MEDIUM_NAMES = {"image": "picture", "audio": "sound"}
 
@@ -81,7 +82,7 @@ class Served:
 class ServedModel:
     """An open model that answers requests, one after the other, each a conversation of its own.
 
-    What a request has in common with the one before it is not computed again.
+    What a request has in common with one before it is not computed again while it is kept.
 
     Args:
         engine: The open model; the caller closes it.
@@ -89,6 +90,7 @@ class ServedModel:
         projector: Where its encoders come from.
         template: Jinja source to use instead of the model's own, or None.
         defaults: Sampling settings where a request says nothing, by the names of ``/set``.
+        cache_bytes: Memory for K/V of conversations that the engine does not hold now.
     """
 
     def __init__(
@@ -98,7 +100,9 @@ class ServedModel:
         projector: Projector,
         template: str | None,
         defaults: dict[str, float],
+        cache_bytes: int,
     ) -> None:
+        self._kept = KeptConversations(engine, cache_bytes)
         self._engine, self._store, self._projector = engine, store, projector
         self._template, self._defaults = template, defaults
         self._said: dict[str, tuple[int, ...]] = {}  # tokens of answers, oldest first
@@ -155,6 +159,7 @@ class ServedModel:
             self._template,
             forgets=False,
         )
+        session.prefill = self._kept.prefill
         for content, answer in request.turns:
             question = self._read(content)
             ids = self._said.get(answer, ())
@@ -193,6 +198,7 @@ class ServedModel:
             options.max_tokens,
             stop=rules.stop,
             on_progress=on_progress,
+            prefill=self._kept.prefill,
         )
         with closing(sampler):
             yield from generation
@@ -258,6 +264,7 @@ def open_served(
     projector: Projector,
     *,
     pads_audio: bool,
+    cache_bytes: int,
 ) -> Iterator[ServedModel]:
     """An open model; it and its encoders are closed with the context.
 
@@ -266,4 +273,4 @@ def open_served(
         ModelError: the file is broken.
     """
     with open_model(spec, settings, projector, pads_audio=pads_audio) as (engine, store):
-        yield ServedModel(engine, store, projector, spec.template, spec.sampling.given)
+        yield ServedModel(engine, store, projector, spec.template, spec.sampling.given, cache_bytes)

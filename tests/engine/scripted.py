@@ -97,6 +97,12 @@ class FakeEngine:
         self.keys = json.loads(path.read_text())
         return len(self.keys)
 
+    def park(self):
+        return None
+
+    def count_left(self, n_past):
+        return min(n_past, self.n_past)
+
     def count_computed(self, prompt):
         return count_common(self.keys, prompt.keys)
 

@@ -76,7 +76,7 @@ def run(engine, access=None, most_waiting=8, projector=None, media_store=None):
     engine.info = replace(engine.info, path=SMALL8)
     projector = projector or Projector(None, 1)
     store = media_store or MediaStore(engine.info, projector.open)
-    model = ServedModel(engine, store, projector, None, {"temp": 0.0})
+    model = ServedModel(engine, store, projector, None, {"temp": 0.0}, 0)
     queue, log, is_over = JobQueue(most_waiting), [], threading.Event()
 
     def check():
