@@ -78,6 +78,8 @@ class KeptConversations:
             self._add(_Kept(parked, is_beginning))
 
     def _add(self, kept: _Kept) -> None:
+        if kept.parked.n_bytes > self._most_bytes:
+            return  # it would drive all others out, and not fit even so
         self._kept.append(kept)
         while self.n_bytes > self._most_bytes:
             del self._kept[0]
