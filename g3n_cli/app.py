@@ -33,6 +33,9 @@ HELP = """Gemma 3n on your own machine: chat, pipes and benchmarks.
   g3n chat "Why is the sky blue?"     ask one question
   cat notes.txt | g3n chat "Sum up"   use it in a pipe
 """
+_NO_THREAD = "can't start new thread"
+"""What Python raises as a RuntimeError where the system has no memory for another thread."""
+
 _WITH_PROMPT = ("g3n chat", "g3n map")
 
 
@@ -191,7 +194,9 @@ def run(arguments: Sequence[str]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         failure = G3nError(f"{place}{error.strerror or error}")
         return _report(failure, failure.exit_code, told, is_output_broken=True)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and str(error) != _NO_THREAD:
+            raise
         return _report(DoesNotFitError("not enough memory", MEMORY_HINT), ExitCode.MEMORY, told)
     except Terminated:
         return ExitCode.TERMINATED

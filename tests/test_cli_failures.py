@@ -186,3 +186,20 @@ def test_a_limit_of_memory_is_told_as_one(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert_fails(done, 5, "not enough memory to map")
     assert b"ulimit -v" in done.stderr
+
+
+def test_a_thread_that_the_system_refuses_is_a_lack_of_memory():
+    """While weights are read, by threads of their own: what the system says is made to happen."""
+    code = (
+        "import sys, threading\n"
+        "from g3n_cli.app import run\n"
+        "start = threading.Thread.start\n"
+        "def refuse(thread):\n"
+        "    if thread.name.startswith('ThreadPool'):\n"
+        '        raise RuntimeError("can\'t start new thread")\n'
+        "    start(thread)\n"
+        "threading.Thread.start = refuse\n"
+        f"sys.exit(run(['chat', '--no-save', '-m', {str(SMALL8)!r}, 'hi']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert_fails(done, 5, "not enough memory")
