@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import mmap
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,9 @@ from g3n_cli.errors import DoesNotFitError, G3nError
 from g3n_cli.ggml.bindings import BUFFER_USAGE_WEIGHTS, InitParams
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
+
+_ALIGNMENT = 64
+"""Bytes, of which ggml wants addresses of CPU buffers to be multiples (it asks for 32)."""
 
 MemoryRange = tuple[int, int]
 """Address and bytes of a part of this process's memory, touched yet or not."""
@@ -111,6 +115,11 @@ class Buffer(Managed):
         return cls(load().backend_cpu_buffer_from_ptr(address_of(memory), len(memory)), memory)
 
     @classmethod
+    def over(cls, values: npt.NDArray[Any]) -> Buffer:
+        """The memory of an array that ``as_aligned`` made, which must outlive the buffer."""
+        return cls(load().backend_cpu_buffer_from_ptr(values.ctypes.data, values.nbytes))
+
+    @classmethod
     def zeros(cls, size: int) -> Buffer:
         """``size`` bytes of anonymous CPU memory: zero, and taking RAM only as they are touched.
 
@@ -189,6 +198,23 @@ def release_memory(address: int, n_bytes: int) -> None:
     if last > first:
         madvise = ctypes.CDLL(None).madvise
         madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)
+
+
+def empty_aligned(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """An array of float32 that a buffer can lie over, its values undefined."""
+    n_bytes = 4 * math.prod(shape)
+    memory = np.empty(n_bytes + _ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    return memory[first : first + n_bytes].view(np.float32).reshape(shape)
+
+
+def as_aligned(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """``values`` if a buffer can lie over them, else a copy that one can lie over."""
+    if values.flags.c_contiguous and values.ctypes.data % _ALIGNMENT == 0:
+        return values
+    copy = empty_aligned(values.shape)
+    copy[:] = values
+    return copy
 
 
 def write_tensor(tensor: Tensor, values: npt.NDArray[Any], offset: int = 0) -> None:

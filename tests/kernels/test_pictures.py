@@ -124,7 +124,7 @@ def test_convolutions_by_channel(variant, n_vectors, has_gelu, side, stride, ker
 @pytest.mark.parametrize("is_in_place", [False, True])
 def test_norms(variant, n, has_gelu, has_residual, is_in_place):
     x, weight, residual = draw(n, 48), draw(48), draw(n, 48)[::-1].copy()
-    operands = [x, weight, residual] if has_residual else [x, weight]
+    operands = [residual, weight, x] if has_residual else [x, weight]
     params = (EPS, float(has_gelu))
     node = load_kernels(variant).norm
     found = run(node, (48, n), operands, params, is_in_place=is_in_place)

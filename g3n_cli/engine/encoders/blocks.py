@@ -22,7 +22,8 @@ from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import BLOCK, PANEL, Kernels
 
 _ALIGNMENT = 64
-_CHUNK = 1 << 21
+_CHUNK = 1 << 18
+"""Bytes of a matrix read at a time: they stay cached, and their memory is used again."""
 
 Values = npt.NDArray[np.float32]
 
@@ -168,11 +169,11 @@ class Blocks:
             read_exactly(self._file.fileno(), memory_of(tensor), info.offset, path)
             return
         target = np.frombuffer(memory_of(tensor), np.uint8)
-        # So few rows at a time that they stay cached.
         step = max(PANEL, _CHUNK // info.row_bytes // PANEL * PANEL)
+        read = np.empty((step, info.row_bytes), np.uint8)
         for first in range(0, info.ne[1], step):
             count = min(step, info.ne[1] - first)
-            rows = np.empty((count, info.row_bytes), np.uint8)
+            rows = read[:count]
             at = info.offset + first * info.row_bytes
             read_exactly(self._file.fileno(), rows.reshape(-1).data, at, path)
             if kind != info.type:

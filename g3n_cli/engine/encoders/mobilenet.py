@@ -99,7 +99,10 @@ class MobileNetBlock:
         self._p, self._block = pictures, block
 
     def build(self, x: Tensor, side: int) -> Tensor:
-        """``[n_in, side * side]`` to ``[n_out, n * n]``, n as ``count_pixels`` says."""
+        """``[n_in, side * side]`` to ``[n_out, n * n]``, n as ``count_pixels`` says.
+
+        What a block with a skip adds is added to ``x`` where it lies.
+        """
         build = {
             "edge": self._build_edge,
             "inverted": self._build_inverted,

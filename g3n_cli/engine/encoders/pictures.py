@@ -113,25 +113,27 @@ class Pictures:
         residual: Tensor | None = None,
         is_last: bool = True,
     ) -> Tensor:
-        """RMS norm of each pixel, times a weight; then GELU, or plus ``residual``.
+        """RMS norm of each pixel, times a weight; then GELU, or added to ``residual``.
 
-        If it is the last to use ``x``, the result may lie where ``x`` does.
+        If it is the last to use ``x``, the result may lie where ``x`` does; with ``residual`` it
+        lies there.
 
         Source: timm ``RmsNorm2d``.
         """
         weight = self._w[name]
         if kernels := self._kernels_of(x):
-            sources = (x, weight) if residual is None else (x, weight, residual)
+            sources = (x, weight) if residual is None else (residual, weight, x)
             params = (_EPS, float(has_gelu))
-            return self._g.custom(F32, x.ne, sources, kernels.norm, params, is_in_place=is_last)
+            is_in_place = is_last or residual is not None
+            return self._g.custom(F32, x.ne, sources, kernels.norm, params, is_in_place=is_in_place)
         normed = self._g.rms_norm(x, _EPS, weight)
         if has_gelu:
             normed = self._gelu(normed)
-        return normed if residual is None else self._g.add(normed, residual)
+        return normed if residual is None else self._g.add_inplace(residual, normed)
 
     def add(self, x: Tensor, residual: Tensor, *, scale: str | None) -> Tensor:
-        """``x``, times a weight for each channel if there is one, plus ``residual``."""
-        return self._g.add(self._g.mul(x, self._w[scale]) if scale else x, residual)
+        """Add ``x``, times a weight for each channel if there is one, to ``residual``."""
+        return self._g.add_inplace(residual, self._g.mul(x, self._w[scale]) if scale else x)
 
     def convolve(self, x: Tensor, conv: str, norm: str, side: int, stride: int) -> Tensor:
         """A convolution with weights as ``arrange_taps`` leaves them, then ``norm`` and GELU.

@@ -36,7 +36,7 @@ from g3n_cli.errors import InputError, ModelError
 from g3n_cli.ggml.allocator import GraphAllocator
 from g3n_cli.ggml.backend import CpuBackend
 from g3n_cli.ggml.graph import F32, Graph
-from g3n_cli.ggml.handles import read_tensor, write_tensor
+from g3n_cli.ggml.handles import Buffer, as_aligned, empty_aligned, read_tensor
 from g3n_cli.ggml.tensor import Tensor
 from g3n_cli.kernels.library import Kernels, load_kernels
 
@@ -152,7 +152,10 @@ class ImageEncoder:
         return features
 
     def run_parts(self, pixels: npt.NDArray[np.uint8]) -> Iterator[Rows]:
-        """Outputs ``[pixels, channels]`` of the stem, the blocks, what joins the last stages."""
+        """Outputs ``[pixels, channels]`` of the stem, the blocks, what joins the last stages.
+
+        The next part may write over one.
+        """
         self._backend.abort.clear()
         x = self._run(0, build_stem, make_input(pixels))
         yield x
@@ -160,7 +163,7 @@ class ImageEncoder:
         for i, block in enumerate(self._file.blocks):
             x = self._run(i + 1, partial(_build_block, block), x)
             if i in self._file.fused:
-                stages.append(x)
+                stages.append(x.copy())
             yield x
         yield self._run(i + 2, build_fusion, join_stages(*stages))
 
@@ -195,21 +198,24 @@ class ImageEncoder:
         return self._worker.run(partial(self._compute, part, build, x))
 
     def _compute(self, part: int, build: Build, x: Rows) -> Rows:
-        """A part of the network: ``[n_pixels, channels]`` to the same."""
+        """A part of the network: ``[n_pixels, channels]`` to the same, where it lies if it can."""
+        x = as_aligned(x)
         graph = Graph(N_NODES)
         try:
             tensors = self._blocks.get(part)
             products = Products(graph, self._blocks, "f32")
             pictures = Pictures(graph, products, tensors, self._blocks.kernels)
-            x_in = graph.input("x", F32, *x.shape[::-1])
-            built = build(pictures, x_in)
-            graph.output(built)
-            self._allocator.allocate(graph)
-            write_tensor(x_in, np.ascontiguousarray(x))
-            self._backend.compute(graph.ptr)
-            out = np.empty(built.ne[1::-1], np.float32)
-            read_tensor(built, out)
-            return out
+            with Buffer.over(x) as buffer:
+                x_in = graph.input("x", F32, *x.shape[::-1])
+                buffer.place(x_in, 0)
+                built = build(pictures, x_in)
+                graph.output(built)
+                self._allocator.allocate(graph)
+                self._backend.compute(graph.ptr)
+                if built.struct.data != x_in.struct.data:
+                    x = empty_aligned(built.ne[1::-1])
+                    read_tensor(built, x)
+            return x
         finally:
             graph.close()
 

@@ -46,7 +46,7 @@ API void g3n_convolve(struct tensor *dst, int ith, int nth, void *userdata) {
             find_pixels(&o, x, zeros, first, n, tap / o.kernel, tap % o.kernel, row);
             for (int64_t at = 0; at < n_in; at += DEPTH) {
                 const int depth = (int)(n_in - at < DEPTH ? n_in - at : DEPTH);
-                multiply_all(w + at, depth, row, n, c);
+                multiply_all(w + at, depth, row, 1, n, c);
                 for (int64_t t = 0; t < n; t++) row[t] += row[t] == zeros ? 0 : depth;
             }
         }
@@ -146,7 +146,7 @@ API void g3n_convolve_spread(struct tensor *dst, int ith, int nth, void *userdat
             for (int64_t at = 0; at < n_in; at += DEPTH) {
                 const int depth = (int)(n_in - at < DEPTH ? n_in - at : DEPTH);
                 for (int64_t t = 0; t < n; t++) row[t] = row_of(x, (first + t) * PLACES + place) + at;
-                multiply_all(w + place * n_in + at, depth, row, n, c[place]);
+                multiply_all(w + place * n_in + at, depth, row, 1, n, c[place]);
             }
         for (int64_t t = 0; t < n; t++)
             gather_tile(dst, group * GROUP, side, first + t, c, t);

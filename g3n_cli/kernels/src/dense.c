@@ -51,7 +51,7 @@ static void multiply_many(int type, const struct panel panel[2], int64_t k, cons
         const int depth = (int)(k - at < DEPTH ? k - at : DEPTH);
         for (int j = 0; j < 2; j++) widen_panel(type, &panel[j], at, depth, (float(*)[GROUP])(w[0] + j * PANEL));
         for (int64_t t = first; t < last; t++) row[t - first] = row_of(x, t) + at;
-        multiply_all(w, depth, row, last - first, c);
+        multiply_all(w, depth, row, 1, last - first, c);
     }
 }
 

@@ -108,7 +108,6 @@ API void g3n_pack(int type, uint8_t *to, const uint8_t *from, int64_t n_panels, 
 // Where a panel of k columns has the values of `column`, the first of a block (part 0), and its scales (part 1), in
 // bytes; scales that lie among the values are nowhere: 0.
 API int64_t g3n_column_offset(int type, int64_t k, int64_t column, int part) {
-    const struct matrix m = {type, PANEL, k, row_bytes(type, k), NULL};
     if (part == 0) return column / BLOCK * data_size(type);
     return has_far_scales(type) ? k / BLOCK * data_size(type) + column / BLOCK * PANEL * 2 : 0;
 }

@@ -15,18 +15,19 @@ static void finish(float *to, const float *x, const float *weight, const float *
     }
 }
 
-// Node: dst float32 [n_channels, n], which may be src[0]; src[0] the same, src[1] weight [n_channels], src[2] what is added
-// to it, or none; parameters eps and whether GELU follows.
+// Node: dst float32 [n_channels, n], which may be src[0]; src[0] the same, src[1] weight [n_channels]; parameters eps and
+// whether GELU follows. With src[2] that is what is normed, and src[0] what it is added to.
 API void g3n_norm(struct tensor *dst, int ith, int nth, void *userdata) {
     (void)ith;
     struct node *node = userdata;
     const float eps = node->params[0];
     const int has_gelu = node->params[1] != 0;
+    const struct tensor *x = dst->src[2] ? dst->src[2] : dst->src[0], *residual = dst->src[2] ? dst->src[0] : NULL;
     const int64_t n = dst->ne[1], count = (n + PIXELS - 1) / PIXELS;
     for (int64_t i; (i = take(&node->next, count, nth)) < count;)
         for (int64_t t = i * PIXELS; t < n && t < (i + 1) * PIXELS; t++)
-            finish(row_of(dst, t), row_of(dst->src[0], t), dst->src[1]->data,
-                   dst->src[2] ? row_of(dst->src[2], t) : NULL, dst->ne[0], eps, has_gelu);
+            finish(row_of(dst, t), row_of(x, t), dst->src[1]->data, residual ? row_of(residual, t) : NULL, dst->ne[0],
+                   eps, has_gelu);
 }
 
 // Node: dst float32 [n_channels, n * n], a convolution of each channel by itself, then `finish`; src[0] a picture
