@@ -85,6 +85,7 @@ class EngineSettings:
         device: What computes: ``cpu``, or a device's name as ``g3n devices`` lists it or
             ``rpc:HOST:PORT``.
         gpu_layers: How many layers lie on the device, all if not given.
+        speculate: Most tokens of an answer that are guessed at a time.
     """
 
     n_ctx: int = 4096
@@ -102,6 +103,7 @@ class EngineSettings:
     named_sizes: tuple[NamedSize, ...] = ()
     device: str = CPU
     gpu_layers: int | None = None
+    speculate: int = 3
 
     @property
     def is_on_cpu(self) -> bool:
@@ -114,6 +116,8 @@ class EngineSettings:
             if (value := getattr(self, name)) < 1:
                 flag = name.removeprefix("n_")
                 raise UsageError(f"--{flag} must be at least 1, not {value}")
+        if self.speculate < 0:
+            raise UsageError(f"--speculate must not be below 0, but is {self.speculate}")
         if self.keep_resident and self.size == AUTO:
             raise UsageError(
                 "--keep-resident leaves --size auto no memory to save", "give one of them"

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.model
 
 G3N = [sys.executable, "-m", "g3n_cli"]
 FIELDS = [
-    *("text", "model", "prompt_tokens", "reused_tokens", "disk_tokens", "output_tokens", "load_s"),
-    *("read_s", "encode_s", "prefill_s", "ttft_s", "prefill_tps", "decode_tps"),
-    *("peak_rss_bytes", "stop_reason", "seed", "size"),
+    *("text", "model", "prompt_tokens", "reused_tokens", "disk_tokens", "output_tokens"),
+    *("draft_tokens", "draft_accepted", "load_s", "read_s", "encode_s", "prefill_s", "ttft_s"),
+    *("prefill_tps", "decode_tps", "peak_rss_bytes", "stop_reason", "seed", "size"),
 ]
 
 

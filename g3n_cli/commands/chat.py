@@ -70,6 +70,7 @@ from g3n_cli.commands.options import (
     PrefillSizeOption,
     RepackOption,
     SizeOption,
+    SpeculateOption,
     ThreadsOption,
 )
 from g3n_cli.commands.remote import (
@@ -168,6 +169,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
     keep_resident: KeepResidentOption = EngineSettings.keep_resident,
     act: ActOption = EngineSettings.act,
+    speculate: SpeculateOption = EngineSettings.speculate,
     min_tps: Annotated[
         float | None,
         typer.Option(
@@ -204,6 +206,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         prefill_size=prefill_size,
         keep_resident=keep_resident,
         act=act,
+        speculate=speculate,
         named_sizes=read_sizes(),
         device=CPU if is_address(device) else device,
         gpu_layers=None if is_address(device) else gpu_layers,

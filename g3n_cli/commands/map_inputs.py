@@ -43,6 +43,7 @@ from g3n_cli.commands.options import (
     PrefillSizeOption,
     RepackOption,
     SizeOption,
+    SpeculateOption,
     ThreadsOption,
 )
 from g3n_cli.commands.remote import is_address, refuse_engine_flags
@@ -164,6 +165,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
     size: SizeOption = EngineSettings.size,
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
     act: ActOption = EngineSettings.act,
+    speculate: SpeculateOption = EngineSettings.speculate,
     mmproj: MmprojOption = None,
 ) -> None:
     """Ask the same about many inputs."""
@@ -187,6 +189,7 @@ def map_inputs(  # noqa: PLR0913  one parameter for each flag
         size=size,
         prefill_size=prefill_size,
         act=act,
+        speculate=speculate,
         named_sizes=read_sizes(),
         device=CPU if is_remote else device,
         gpu_layers=None if is_remote else gpu_layers,

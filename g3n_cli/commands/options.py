@@ -113,6 +113,16 @@ ActOption: TypeAlias = Annotated[
         "needs g3n's own kernels. q4 shows what 4 bits would lose; it saves no time.",
     ),
 ]
+SpeculateOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--speculate",
+        metavar="N",
+        envvar="G3N_SPECULATE",
+        help="Guess so many tokens at a time from what was said before, and check them with the "
+        "next one: what repeats comes faster, answers stay the same. 0 is off.",
+    ),
+]
 ModelOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

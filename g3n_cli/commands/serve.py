@@ -28,6 +28,7 @@ from g3n_cli.commands.options import (
     PrefillSizeOption,
     RepackOption,
     SizeOption,
+    SpeculateOption,
     ThreadsOption,
 )
 from g3n_cli.commands.remote import is_address
@@ -111,6 +112,7 @@ def serve(  # noqa: PLR0913  one parameter for each flag
     prefill_size: PrefillSizeOption = EngineSettings.prefill_size,
     keep_resident: KeepResidentOption = EngineSettings.keep_resident,
     act: ActOption = EngineSettings.act,
+    speculate: SpeculateOption = EngineSettings.speculate,
     mmproj: MmprojOption = None,
     audio_pad: AudioPadOption = "188",
 ) -> None:
@@ -133,6 +135,7 @@ def serve(  # noqa: PLR0913  one parameter for each flag
         prefill_size=prefill_size,
         keep_resident=keep_resident,
         act=act,
+        speculate=speculate,
         named_sizes=read_sizes(),
         device=device,
         gpu_layers=gpu_layers,

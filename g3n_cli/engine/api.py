@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,9 @@ from g3n_cli.engine.prompt import Prompt
 
 Logits = npt.NDArray[np.float32]
 """[n_vocab] float32, one position's logits."""
+
+ManyLogits = npt.NDArray[np.float32]
+"""[n, n_vocab] float32, the logits of n positions."""
 
 Progress = Callable[[int, int], None]
 """Called with (positions done, positions to do) while a prompt is computed."""
@@ -161,6 +164,19 @@ class Engine(Protocol):
 
         Raises:
             InputError: the context is full.
+        """
+        ...
+
+    @property
+    def n_speculate(self) -> int:
+        """Most guessed tokens that ``extend`` should be given beside one that is certain."""
+        ...
+
+    def extend(self, tokens: Sequence[int]) -> ManyLogits:
+        """Append tokens and return the logits of each.
+
+        Raises:
+            InputError: there is no room for them.
         """
         ...
 

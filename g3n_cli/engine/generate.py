@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from g3n_cli.engine.api import Engine, Logits, Prefill, Progress
 from g3n_cli.engine.prompt import NO_TOKEN, Prompt
 from g3n_cli.engine.sampler import Sampler
+from g3n_cli.engine.speculate import Speculation
 from g3n_cli.engine.stats import GenerationStats, StopReason
 
 
@@ -16,7 +17,8 @@ class Generation(Iterator[str]):
     """Iterator over the pieces of an answer, each one valid text and none empty.
 
     Nothing is computed before the first piece is asked for, and no token is decoded that nobody
-    needs: after the end the last token of ``ids`` may be missing from the engine's context.
+    needs: after the end the last token of ``ids`` may be missing from the engine's context, or
+    guesses may follow it there.
 
     Args:
         engine: Whose context becomes the prompt and the answer.
@@ -60,6 +62,7 @@ class Generation(Iterator[str]):
         self._started = time.perf_counter() if started is None else started
         self._reused = 0
         self._prefill_s: float | None = None
+        self._speculation: Speculation | None = None
         self._first_token: float | None = None
         self._last_token: float | None = None
         self._stop_reason: StopReason = "interrupted"  # until another one is known
@@ -73,7 +76,7 @@ class Generation(Iterator[str]):
     @property
     def stats(self) -> GenerationStats:
         """Figures so far."""
-        computed = len(self._prompt) - self._reused
+        computed, ahead = len(self._prompt) - self._reused, self._speculation
         first, last, n = self._first_token, self._last_token, len(self.ids)
         return GenerationStats(
             prompt_tokens=len(self._prompt),
@@ -84,6 +87,8 @@ class Generation(Iterator[str]):
             decode_tps=(n - 1) / (last - first) if n > 1 and first and last else None,
             stop_reason=self._stop_reason,
             prefill_s=self._prefill_s,
+            draft_tokens=ahead.n_guessed if ahead else 0,
+            draft_accepted=ahead.n_right if ahead else 0,
         )
 
     def _generate(self) -> Iterator[str]:
@@ -100,14 +105,16 @@ class Generation(Iterator[str]):
 
     def _sample_tokens(self) -> Iterator[int]:
         """Tokens of the answer up to its end, each decoded only when the next one is wanted."""
-        self._sampler.accept_prompt([i for i in self._prompt.ids.tolist() if i != NO_TOKEN])
+        said = [i for i in self._prompt.ids.tolist() if i != NO_TOKEN]
+        self._sampler.accept_prompt(said)
         logits = self._prefill()
+        ahead = self._speculation = Speculation(self._engine, said)
         while self._max_tokens is None or len(self.ids) < self._max_tokens:
             if self.ids:
-                if self._engine.n_past >= self._engine.n_ctx:
+                if ahead.is_full:
                     self._stop_reason = "context"
                     return
-                logits = self._engine.decode(self.ids[-1])
+                logits = ahead.decode(self.ids[-1])
             token = self._sampler.sample(logits)
             now = time.perf_counter()
             self._first_token = self._first_token or now

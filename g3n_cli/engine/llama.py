@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from g3n_cli.config import AUTO, EngineSettings
-from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
+from g3n_cli.engine.api import Logits, ManyLogits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.offload import make_leave
 from g3n_cli.engine.parked import Parked
 from g3n_cli.engine.prompt import NO_TOKEN, Key, Prompt, check_length, count_common
@@ -137,6 +138,15 @@ class LlamaEngine:
         self.trim(self.n_past)
         self._append(np.array([token], np.int32))
         return self._context.read_logits()
+
+    @property
+    def n_speculate(self) -> int:
+        """None: ``extend`` takes one token after the other."""
+        return 0
+
+    def extend(self, tokens: Sequence[int]) -> ManyLogits:
+        """Append tokens and return the logits of each; see ``Engine.extend``."""
+        return np.stack([self.decode(token) for token in tokens])
 
     def trim(self, n_past: int) -> None:
         """Keep at most the first ``n_past`` positions; none where llama.cpp cannot take back.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from g3n_cli.config import EngineSettings, Widths
-from g3n_cli.engine.api import Logits, ModelInfo, Progress, SizeInfo
+from g3n_cli.engine.api import Logits, ManyLogits, ModelInfo, Progress, SizeInfo
 from g3n_cli.engine.gemma3n import StepShape
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import HParams
@@ -198,11 +198,20 @@ class Gemma3nEngine:
 
     def decode(self, token: int) -> Logits:
         """Append one token and return its logits; see ``Engine.decode``."""
-        if self.n_past >= self.n_ctx:
-            raise InputError(f"the context of {self.n_ctx} positions is full")
-        return np.ravel(self.step(Prompt.of_ids([token]), [0]))
+        return np.ravel(self.extend([token]))
 
-    def compute_all_logits(self, prompt: Prompt) -> npt.NDArray[np.float32]:
+    @property
+    def n_speculate(self) -> int:
+        """Most guessed tokens beside one that is certain; see ``Engine.n_speculate``."""
+        return min(self._settings.speculate, self._settings.n_batch - 1)
+
+    def extend(self, tokens: Sequence[int]) -> ManyLogits:
+        """Append tokens and return the logits of each; see ``Engine.extend``."""
+        if self.n_past + len(tokens) > self.n_ctx:
+            raise InputError(f"the context of {self.n_ctx} positions is full")
+        return self.step(Prompt.of_ids(tokens), range(len(tokens)))
+
+    def compute_all_logits(self, prompt: Prompt) -> ManyLogits:
         """Logits ``[n, n_vocab]`` of every position of ``prompt``, computed afresh."""
         check_length(prompt, self.n_ctx)
         self.trim(0)
@@ -215,7 +224,7 @@ class Gemma3nEngine:
 
     def step(
         self, chunk: Prompt, wanted: Sequence[int], widths: Widths | None = None
-    ) -> npt.NDArray[np.float32]:
+    ) -> ManyLogits:
         """Append the positions of ``chunk`` and return the logits of those asked for.
 
         Args:

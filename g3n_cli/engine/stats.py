@@ -31,6 +31,8 @@ class GenerationStats:
         encode_s: Encoding of the message's pictures and sounds, as far as it was not done before,
             opening the encoders included.
         read_s: Reading of the message's files: decoding, resizing and resampling included.
+        draft_tokens: Tokens that were guessed and checked.
+        draft_accepted: Those of them that were right.
     """
 
     prompt_tokens: int | None
@@ -45,3 +47,5 @@ class GenerationStats:
     encode_s: float | None = None
     read_s: float | None = None
     disk_tokens: int | None = None
+    draft_tokens: int | None = None
+    draft_accepted: int | None = None

@@ -96,6 +96,8 @@ class CompletionWording:
                 "prompt_per_second": stats.prefill_tps,
                 "predicted_n": output,
                 "predicted_per_second": stats.decode_tps,
+                "draft_n": stats.draft_tokens,
+                "draft_n_accepted": stats.draft_accepted,
             },
         }
 

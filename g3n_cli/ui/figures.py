@@ -21,7 +21,8 @@ def format_stats(conversation: Conversation, stats: GenerationStats) -> str:
         reused = f" ({stats.reused_tokens:,} reused{from_disk})" if stats.reused_tokens else ""
         parts.append(f"prompt {stats.prompt_tokens:,}{reused}{_format_rate(stats.prefill_tps)}")
     if stats.output_tokens is not None:
-        parts.append(f"answer {stats.output_tokens:,}{_format_rate(stats.decode_tps)}")
+        guessed = f" ({stats.draft_accepted:,} guessed)" if stats.draft_accepted else ""
+        parts.append(f"answer {stats.output_tokens:,}{guessed}{_format_rate(stats.decode_tps)}")
     if stats.ttft_s is not None:
         parts.append(f"first token {stats.ttft_s:.2f} s")
     stages = [("files read", stats.read_s), ("encoded", stats.encode_s)]
@@ -62,6 +63,8 @@ def describe_answer(
         "reused_tokens": stats.reused_tokens,
         "disk_tokens": stats.disk_tokens,
         "output_tokens": stats.output_tokens,
+        "draft_tokens": stats.draft_tokens,
+        "draft_accepted": stats.draft_accepted,
         "load_s": load_s,
         "read_s": stats.read_s,
         "encode_s": stats.encode_s,

@@ -65,6 +65,7 @@ class FakeEngine:
         self.prompts: list[Prompt] = []
         self.decoded: list[int] = []
         self.closed = False
+        self.n_speculate = 0
         self._n_batch = n_batch
         self._errors = errors or {}
         self._answers = iter(answers)
@@ -87,6 +88,7 @@ class FakeEngine:
             on_progress(1, 1)
 
     def trim(self, n_past):
+        del self.decoded[max(0, len(self.decoded) - max(0, self.n_past - n_past)) :]
         del self.keys[n_past:]
 
     def save_state(self, path):
@@ -134,10 +136,14 @@ class FakeEngine:
         self.decoded.append(token)
         return self._logits()
 
+    def extend(self, tokens):
+        return np.stack([self.decode(token) for token in tokens])
+
     def close(self) -> None:
         self.closed = True
 
     def _logits(self) -> Logits:
         logits = np.zeros(N_VOCAB, np.float32)
-        logits[self._script[len(self.decoded)]] = 1.0
+        rest = self._script[len(self.decoded) :]
+        logits[rest[0] if rest else END] = 1.0
         return logits
