@@ -121,12 +121,11 @@ class StateFolder:
 
     def _write(self, engine: Engine, *files: Path) -> None:
         """Write the first of the files, without what the second holds."""
-        if not self._most_bytes:
-            return
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine.save_state(*files)
-        for file in files[1:]:
-            _note_use(file)
+        if self._most_bytes:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            engine.save_state(*files)
+            for file in files[1:]:
+                _note_use(file)
         self._make_room(files)
 
     def _make_room(self, kept: Sequence[Path]) -> None:
