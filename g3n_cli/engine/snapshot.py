@@ -67,7 +67,7 @@ class State:
             return None
         rest = {}
         for name, rows in self.rows.items():
-            # Rings keep less of what lies further back: ``first`` holds what this does, and more.
+            # Rows at its start that have left the window since.
             n_lost = (n - len(rows)) - (n_first - len(first.rows[name]))
             shared = first.rows[name][max(0, n_lost) :]
             if n_lost < 0 or not np.array_equal(shared, rows[: len(shared)]):
@@ -131,10 +131,13 @@ def write_state(path: Path, identity: str, state: State, beginning: Path | None 
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             header = np.frombuffer(json.dumps(meta).encode(), np.uint8)
             np.savez(file, allow_pickle=False, meta=header, **rows)
+        n_bytes = (
+            partial.stat().st_size
+        )  # another process may delete the file as soon as it is there
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return path.stat().st_size
+    return n_bytes
 
 
 def read_state(path: Path, identity: str) -> State:
