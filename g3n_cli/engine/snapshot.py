@@ -131,9 +131,7 @@ def write_state(path: Path, identity: str, state: State, beginning: Path | None 
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             header = np.frombuffer(json.dumps(meta).encode(), np.uint8)
             np.savez(file, allow_pickle=False, meta=header, **rows)
-        n_bytes = (
-            partial.stat().st_size
-        )  # another process may delete the file as soon as it is there
+        n_bytes = partial.stat().st_size  # once it is there, another process may delete it
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
