@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from g3n_cli.chat.conversation import Turn
+from g3n_cli.chat.states import StateFolder
 from g3n_cli.chat.store import SessionStore
+from g3n_cli.engine.prompt import count_common
 from g3n_cli.engine.snapshot import State, read_state, write_state
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.registry import store as model_store
@@ -97,6 +99,70 @@ def save(folder, n_kills):
     return sum(map(len, known.values()))
 
 
+class RowsEngine:
+    """An engine whose K/V tells which tokens it is of."""
+
+    state_identity = "model"
+
+    def __init__(self, *keys):
+        self.keys = keys
+
+    @property
+    def n_past(self):
+        return len(self.keys)
+
+    def save_state(self, path, beginning=None):
+        n = len(self.keys)
+        state = State(self.keys, ((8,),) * n, n, {"k": self._compute()})
+        return write_state(path, self.state_identity, state, beginning)
+
+    def load_state(self, path):
+        state = read_state(path, self.state_identity)
+        self.keys = state.keys
+        assert (state.rows["k"] == self._compute()).all()
+        return self.n_past
+
+    def count_computed(self, prompt):
+        return count_common(self.keys, prompt.keys)
+
+    def _compute(self):
+        return np.repeat(np.array(self.keys, np.uint8)[:, None], 64, axis=1)
+
+
+def find_text(session):
+    """One of three system texts."""
+    return (session % 3,) * 300
+
+
+def share(folder, n_kills):
+    """Conversations with system texts in common, for which there is little room."""
+    most_bytes, n_found = 70_000, 0
+    states = StateFolder(folder, most_bytes)
+
+    def converse(session):
+        engine, text = RowsEngine(), find_text(session)
+        if not states.restore_beginning(engine, text):
+            states.keep_beginning(RowsEngine(*text), text)
+        states.keep(RowsEngine(*text, *[session % 256] * 10), session, text)
+
+    def work(tell):
+        for session in range(1000):
+            converse(random.randint(1, 30))
+            tell(session)
+
+    for _ in range(n_kills):
+        kill_in_the_midst(work, 20)
+        for session in range(1, 31):
+            engine = RowsEngine()
+            n, told = states.restore(engine, session)
+            assert "damaged" not in told
+            assert engine.keys in ((), (*find_text(session), *[session] * 10))
+            n_found += n > 0
+        converse(random.randint(1, 30))
+        assert sum(file.stat().st_size for file in folder.iterdir()) <= most_bytes
+    return n_found
+
+
 def pull(folder, n_kills, url, sha256, n_bytes):
     """The same file again and again; it is there in whole or not at all."""
     target = folder / "model.gguf"
@@ -129,7 +195,7 @@ def hash_file(path):
 
 def main(kind, folder, n_kills, *rest):
     random.seed(8)
-    done = save if kind == "save" else pull
+    done = {"save": save, "share": share, "pull": pull}[kind]
     if kind == "pull":
         from huggingface_hub import get_session  # noqa: F401  imported once, not in each child
 

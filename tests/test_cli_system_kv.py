@@ -105,16 +105,74 @@ def test_a_file_of_another_text_is_told_and_made_anew(g3n, rules):
     assert (told["text"], told["disk_tokens"]) == (fresh["text"], 0)
 
 
-def test_a_conversation_that_goes_on_tells_what_comes_from_disk(g3n, rules):
+def test_a_conversation_goes_on_with_the_system_text_and_what_follows_from_disk(g3n, rules):
+    first, _ = ask(g3n, rules, "one")
+    own = g3n.home / "data" / "g3n" / "kv" / "1.npz"
+    assert own.stat().st_size * 4 < find_kept(g3n)[0].stat().st_size
+    told, notes = ask(g3n, rules, "two", "-c")
+    n_computed = first["prompt_tokens"] + first["output_tokens"] - 1  # the last is not read
+    assert told["disk_tokens"] == told["reused_tokens"] >= n_computed
+    assert f"({told['disk_tokens']:,} tokens from disk)" in notes
+
+
+@pytest.mark.parametrize("n_bytes", [None, 0, 5000])
+def test_a_conversation_that_lost_its_system_text_goes_on_all_the_same(g3n, rules, n_bytes):
+    for _ in range(2):
+        ask(g3n, rules, "one")
+    whole, _ = ask(g3n, rules, "two", "--session", "2", "-n", "12")
+    (file,) = find_kept(g3n)
+    if n_bytes is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:n_bytes])
+    told, notes = ask(g3n, rules, "two", "--session", "1", "-n", "12")
+    assert "(it is read again: " in notes
+    assert (told["disk_tokens"], told["text"]) == (0, whole["text"])
+    assert ask(g3n, rules, "three", "--session", "1")[0]["disk_tokens"] > told["prompt_tokens"]
+    turns = json.loads(g3n.run("sessions", "show", "1", "--json").stdout)["turns"]
+    assert len(turns) == 3
+
+
+def test_all_questions_together_take_what_they_may(g3n, rules):
+    config = g3n.home / "config" / "g3n" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("[chat]\nkv-disk = 1\n")
+    assert "kv takes 1 MB at most" in g3n.run("config").stdout.decode()
+    assert "kv takes 2 MB" in g3n.run("config", G3N_KV_DISK="2").stdout.decode()
     ask(g3n, rules, "one")
-    told, _ = ask(g3n, rules, "two", "-c")
-    assert told["disk_tokens"] == told["reused_tokens"] > 256
+    for number in range(6):
+        rules.write_text(RULES.replace("two", f"two {number}"))
+        ask(g3n, rules, "one")
+        kept = list((g3n.home / "data" / "g3n" / "kv").iterdir())
+        assert sum(file.stat().st_size for file in kept) <= 1_000_000
+    assert ask(g3n, rules, "two", "-c")[0]["disk_tokens"] > 256
+
+
+def test_questions_at_once_keep_and_find_it(g3n, rules):
+    """Each writes, reads and makes room in the same folder."""
+    alone, _ = ask(g3n, rules, "one", "--no-save")
+    command = (*ASK, "--kv-disk", "1", "--system", RULES, "--json", "one")
+    for _ in range(3):
+        runs = [g3n.start(*command) for _ in range(4)]
+        for run in runs:
+            out, notes = run.communicate()
+            assert (run.returncode, json.loads(out)["text"]) == (0, alone["text"])
+            assert b"warning" not in notes
+    kept = list((g3n.home / "data" / "g3n" / "kv").iterdir())
+    assert sum(file.stat().st_size for file in kept) <= 1_000_000
+    assert ask(g3n, rules, "two", "-c", "--kv-disk", "1")[0]["disk_tokens"] > 256
 
 
 def test_removing_conversations_and_cleaning_forget_system_texts(g3n, rules):
     ask(g3n, rules, "one")
+    ask(g3n, rules, "two")
     assert "system texts" in g3n.run("privacy").stdout.decode()
     assert g3n.run("sessions", "rm", "1").returncode == 0
+    assert ask(g3n, rules, "three", "-c")[0]["disk_tokens"] > 256
+    assert g3n.run("sessions", "rm", "2").returncode == 0
+    assert find_kept(g3n) == []
+    ask(g3n, rules, "one")
+    assert g3n.run("clean", "--yes", "--what", "sessions").returncode == 0
     assert find_kept(g3n) == []
     ask(g3n, rules, "one")
     assert g3n.run("clean", "--yes").returncode == 0

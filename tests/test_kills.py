@@ -7,7 +7,7 @@ from tests.hub_server import run_hub, trickle
 from tests.kill_nursery import N_BLOCKS
 from tests.program import ROOT
 
-N_SAVES, N_PULLS = 300, 120
+N_SAVES, N_SHARES, N_PULLS = 300, 100, 120
 CONTENT = bytes(range(256)) * 2000
 
 
@@ -25,6 +25,10 @@ def run_nursery(*arguments):
 
 def test_what_was_saved_survives(tmp_path):
     assert run_nursery("save", tmp_path, N_SAVES) > N_SAVES
+
+
+def test_shared_state_is_whole_or_refused_and_keeps_to_its_limit(tmp_path):
+    assert run_nursery("share", tmp_path, N_SHARES) > N_SHARES
 
 
 def test_a_file_is_fetched_whole_or_not_at_all(tmp_path):

@@ -241,6 +241,10 @@ class Conversation(ABC):
         self.recorder.leave()
         self.turns.clear()
 
+    def find_beginning(self) -> Sequence[int]:
+        """Ids that all conversations with this system text begin with; none of a short one."""
+        return ()
+
     @abstractmethod
     def count_used(self) -> int | None:
         """Tokens that the conversation takes in the context; None if a server does not tell."""

@@ -122,7 +122,7 @@ class SavedChat(Recorder):
         if not self._conversation.turns:
             return
         try:
-            self._states.keep(engine, self.session)
+            self._states.keep(engine, self.session, self._conversation.find_beginning())
         except OSError as error:
             self._note_unkept(error)
 

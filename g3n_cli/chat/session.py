@@ -126,7 +126,7 @@ class Session(Conversation):
         self._media.keep_only(self._list_media(question))
         reader = None
         if self.recorder.keeps_computed:
-            reader = BeginningReader(self.engine, self.recorder, self._find_beginning())
+            reader = BeginningReader(self.engine, self.recorder, self.find_beginning())
         prefill = reader.prefill if reader else self.prefill
         if self.choices is not None:
             prompt = self._media.build_prompt(layout)
@@ -159,7 +159,7 @@ class Session(Conversation):
             reader,
         )
 
-    def _find_beginning(self) -> list[int]:
+    def find_beginning(self) -> list[int]:
         """Ids that all conversations with this system text begin with; none of a short one."""
         if len(self.system.encode()) < LEAST_KEPT:  # no token has less than a byte
             return []

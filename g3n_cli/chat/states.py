@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,28 +20,35 @@ from g3n_cli.errors import G3nError
 if TYPE_CHECKING:  # a conversation with a server does without
     from g3n_cli.engine.api import Engine
 
-_MOST_BYTES = 2_000_000_000
 _BEGINNING = "system-"
 
 
 class StateFolder:
     """Files of K/V, for conversations and for system texts; those not used for longest make room.
 
+    The file of a conversation holds what follows its system text where that has a file.
+
     Args:
         path: The folder; made when it is needed.
+        most_bytes: What all files may take together; what alone takes more is not kept.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, most_bytes: int = 1_000_000_000) -> None:
+        self._path, self._most_bytes = path, most_bytes
 
-    def keep(self, engine: Engine, session: int) -> None:
+    def keep(self, engine: Engine, session: int, beginning: Sequence[int] = ()) -> None:
         """Write what an engine has computed of a conversation.
+
+        Args:
+            engine: What computed it.
+            session: Number of the conversation.
+            beginning: Ids of its system text.
 
         Raises:
             OSError: it cannot be written.
         """
         if engine.n_past >= LEAST_KEPT:
-            self._write(engine, self._file(session))
+            self._write(engine, self._file(session), self._beginning_file(engine, beginning))
 
     def restore(self, engine: Engine, session: int) -> tuple[int, str]:
         """Take what is kept of a conversation as computed.
@@ -53,11 +60,10 @@ class StateFolder:
         if not file.exists():
             return 0, ""
         try:
-            n_bytes = file.stat().st_size
             count = engine.load_state(file)
         except (G3nError, OSError) as error:
             return 0, f"it is read again: {error}"
-        return count, f"{count:,} tokens from disk, {n_bytes / 1e6:.0f} MB" if count else ""
+        return count, f"{count:,} tokens from disk" if count else ""
 
     def keep_beginning(self, engine: Engine, ids: Sequence[int]) -> None:
         """Write what an engine has computed, which is a beginning of these tokens.
@@ -84,18 +90,26 @@ class StateFolder:
         if engine.n_past != len(ids) or engine.count_computed(Prompt.of_ids(ids)) != len(ids):
             engine.trim(0)
             raise StateError(f"{file} holds something else")
-        with suppress(OSError):  # it can be read but not written
-            os.utime(file)  # it was used: others make room first
+        _note_use(file)
         return True
 
-    def remove_beginnings(self) -> None:
-        """Forget what is kept of all system texts: a conversation's own may be among them."""
-        for file in self._path.glob(f"{_BEGINNING}*"):
-            file.unlink(missing_ok=True)
+    def remove(self, sessions: Iterable[int]) -> None:
+        """Forget what is kept of conversations, and of system texts that no other one has."""
+        for session in sessions:
+            self._file(session).unlink(missing_ok=True)
+        self._remove_partial()
+        beginnings = set(self._path.glob(f"{_BEGINNING}*"))
+        if not beginnings:
+            return
+        from g3n_cli.engine.snapshot import StateError, read_beginning_name
 
-    def remove(self, session: int) -> None:
-        """Forget what is kept of a conversation."""
-        self._file(session).unlink(missing_ok=True)
+        used = set()
+        for file in set(self._path.glob("*.npz")) - beginnings:
+            with suppress(StateError):
+                used.add(read_beginning_name(file))
+        for file in beginnings:
+            if file.name not in used:
+                file.unlink(missing_ok=True)
 
     def _file(self, session: int) -> Path:
         return self._path / f"{session}.npz"
@@ -105,25 +119,40 @@ class StateFolder:
         seen = hashlib.sha256(repr((engine.state_identity, tuple(ids))).encode())
         return self._path / f"{_BEGINNING}{seen.hexdigest()}.npz"
 
-    def _write(self, engine: Engine, file: Path) -> None:
-        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        engine.save_state(file)
-        self._make_room(file)
+    def _write(self, engine: Engine, *files: Path) -> None:
+        """Write the first of the files, without what the second holds."""
+        if self._most_bytes:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            engine.save_state(*files)
+            for file in files[1:]:
+                _note_use(file)
+        self._make_room(files)
 
-    def _make_room(self, kept: Path) -> None:
-        """Delete the oldest others, and what processes that were killed have left."""
+    def _make_room(self, kept: Sequence[Path]) -> None:
+        """Delete the oldest files until the rest may stay, whatever the clock says those of now."""
+        self._remove_partial()
+        found = []
+        for file in self._path.glob("*.npz"):
+            with suppress(FileNotFoundError):  # another process has made room
+                seen = file.stat()
+                rank = kept.index(file) + 1 if file in kept else 0
+                found.append((rank, seen.st_mtime_ns, seen.st_size, file))
+        total = sum(n_bytes for _, _, n_bytes, _ in found)
+        for _, _, n_bytes, file in sorted(found):
+            if total <= self._most_bytes:
+                return
+            total -= n_bytes
+            file.unlink(missing_ok=True)
+
+    def _remove_partial(self) -> None:
+        """Delete what processes that were killed have left."""
         for part in self._path.glob("*.part"):
             pid = part.name.removesuffix(".part").rpartition(".")[2]
             if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
                 part.unlink(missing_ok=True)
-        found = []
-        for file in self._path.glob("*.npz"):
-            with suppress(FileNotFoundError):  # another process has made room
-                found.append((file.stat().st_mtime_ns, file.stat().st_size, file))
-        total = sum(n_bytes for _, n_bytes, _ in found)
-        for _, n_bytes, file in sorted(found):
-            if total <= _MOST_BYTES:
-                return
-            if file != kept:  # whatever the clock says
-                total -= n_bytes
-                file.unlink(missing_ok=True)
+
+
+def _note_use(file: Path) -> None:
+    """Let others make room first."""
+    with suppress(OSError):  # it is gone, or can be read but not written
+        os.utime(file)

@@ -78,7 +78,7 @@ from g3n_cli.commands.remote import (
     open_remote,
     refuse_engine_flags,
 )
-from g3n_cli.commands.saving import GoOnOption, NoSaveOption, Saving, SessionOption
+from g3n_cli.commands.saving import GoOnOption, KvDiskOption, NoSaveOption, Saving, SessionOption
 from g3n_cli.commands.template_options import (
     AppendOption,
     ParamOption,
@@ -154,6 +154,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     go_on: GoOnOption = False,
     session: SessionOption = None,
     no_save: NoSaveOption = False,
+    kv_disk: KvDiskOption = 1000,
     json: JsonOption = False,
     events: EventsOption = False,
     stats: StatsOption = False,
@@ -230,7 +231,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     check_num(num, for_server.temp)
     check_stop(stop or ())
     check_events(context)
-    saving = Saving(go_on, session, no_save)
+    saving = Saving(go_on, session, no_save, kv_disk)
 
     media = MediaOptions(
         image_size=int(image_size),

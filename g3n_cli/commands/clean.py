@@ -111,11 +111,8 @@ def _remove_sessions(kind: Kept) -> None:
     from g3n_cli.chat.states import StateFolder
     from g3n_cli.chat.store import SessionStore
 
-    states = StateFolder(kind.place.parent / "kv")
     with closing(SessionStore(kind.place)) as store:
         found = [info.id for info in store.list_sessions()]
         store.remove(found)
         store.shrink()
-    for session in found:
-        states.remove(session)
-    states.remove_beginnings()
+    StateFolder(kind.place.parent / "kv").remove(found)

@@ -19,7 +19,7 @@ FOR_SERVERS = frozenset(
         *("prompt", "model", "device", "system", "stop", "max_tokens", "json", "events", "stats"),
         *("file", "fps", "frames", "start", "end", "sound", "preview"),
         *("template", "param", "append", "extract", "extract_last", "num"),
-        *("go_on", "session", "no_save"),
+        *("go_on", "session", "no_save", "kv_disk"),
         *("schema", "choice_exit"),
         *("temp", "top_k", "top_p", "min_p", "repeat_penalty", "seed"),
     )

@@ -30,6 +30,15 @@ SessionOption = Annotated[
         help="Go on with the saved conversation of this name or number; a name begins a new one.",
     ),
 ]
+KvDiskOption = Annotated[
+    int,
+    typer.Option(
+        metavar="MB",
+        min=0,
+        envvar="G3N_KV_DISK",
+        help="Most that K/V of all conversations takes on disk; 0 keeps none.",
+    ),
+]
 NoSaveOption = Annotated[
     bool, typer.Option("--no-save", envvar="G3N_NO_SAVE", help="Do not save the conversation.")
 ]
@@ -43,11 +52,13 @@ class Saving:
         go_on: Go on with the last conversation.
         session: Go on with this one.
         no_save: Keep nothing.
+        kv_disk: Most megabytes of K/V on disk.
     """
 
     go_on: bool
     session: str | None
     no_save: bool
+    kv_disk: int
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -84,7 +95,9 @@ class Saving:
             yield
             return
         with closing(store):
-            saved = SavedChat(store, StateFolder(folder / "kv"), conversation)
+            saved = SavedChat(
+                store, StateFolder(folder / "kv", self.kv_disk * 1_000_000), conversation
+            )
             conversation.recorder = saved
             if is_resumed:
                 saved.resume(self.session, or_begin=not self.go_on)

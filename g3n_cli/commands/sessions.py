@@ -173,10 +173,7 @@ def rm(
             else [store.load(name).info for name in wanted or ()]
         )
         store.remove([info.id for info in infos])
-    states = StateFolder(find_data_folder() / "kv")
-    for info in infos:
-        states.remove(info.id)
-    states.remove_beginnings()
+    StateFolder(find_data_folder() / "kv").remove(info.id for info in infos)
 
 
 @app.command("repair")

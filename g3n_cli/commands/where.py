@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,21 +29,26 @@ _SENT = {
 }
 
 
-def config(*, as_json: JsonOption = False) -> None:
+def config(context: typer.Context, *, as_json: JsonOption = False) -> None:
     """Show where everything is that g3n keeps, what it takes, and which settings are in force."""
     from g3n_cli.commands.config_file import find_config_path
     from g3n_cli.commands.kept import find_kept, format_kept
 
     kept, environment, file = find_kept(), read_environment(), find_config_path()
+    kv_disk = read_setting(context, "chat", "kv_disk")
     if as_json:
         values = {
             "config_file": None if file is None else str(file),
             "environment": environment,
+            "kv_most_bytes": None if kv_disk is None else kv_disk * 1_000_000,
             "kept": [kind.to_dict() for kind in kept],
         }
         _write_json(values)
         return
-    lines = [format_kept(kept), "", f"Configuration file: {file or 'none'}"]
+    lines = [format_kept(kept), ""]
+    if kv_disk is not None:
+        lines.append(f"kv takes {kv_disk:,} MB at most (--kv-disk of g3n chat)")
+    lines.append(f"Configuration file: {file or 'none'}")
     lines += [f"{name}={value}" for name, value in environment.items()]
     sys.stdout.write(make_visible("\n".join(lines)) + "\n")
 
@@ -74,6 +79,14 @@ def privacy(*, as_json: JsonOption = False) -> None:
         format_kept(kept, has_modes=True),
     ]
     sys.stdout.write(make_visible("\n".join(lines)) + "\n")
+
+
+def read_setting(context: typer.Context, command: str, name: str) -> Any:  # noqa: ANN401
+    """What an option of a command is where no flag says other; None if that makes no sense."""
+    root = context.find_root()
+    program: Any = root.command
+    made = program.build(command).make_context(command, [], parent=root, resilient_parsing=True)
+    return made.params[name]
 
 
 def read_environment() -> dict[str, str]:

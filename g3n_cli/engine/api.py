@@ -184,8 +184,13 @@ class Engine(Protocol):
         """Forget positions from ``n_past`` on, and more where an engine cannot go back to there."""
         ...
 
-    def save_state(self, path: Path) -> int:
+    def save_state(self, path: Path, beginning: Path | None = None) -> int:
         """Write what is computed to a file and return its bytes; 0 where an engine cannot.
+
+        Args:
+            path: The file.
+            beginning: Another one in its folder; what it holds is left out if it is just what the
+                context begins with, and read from there by ``load_state``.
 
         Raises:
             OSError: it cannot be written.
@@ -196,7 +201,8 @@ class Engine(Protocol):
         """Take what a file holds as computed and return how many positions that is.
 
         Raises:
-            StateError: it is broken, too long, or of another model or other settings.
+            StateError: it is broken, too long, or of another model or other settings, or what it
+                begins with is gone.
         """
         ...
 

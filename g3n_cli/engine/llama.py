@@ -155,9 +155,9 @@ class LlamaEngine:
         """
         del self._keys[self._context.trim(n_past) :]
 
-    def save_state(self, path: Path) -> int:
+    def save_state(self, path: Path, beginning: Path | None = None) -> int:
         """Nothing: only Gemma 3n's K/V is kept."""
-        del path
+        del path, beginning
         return 0
 
     def load_state(self, path: Path) -> int:

@@ -126,9 +126,9 @@ class Gemma3nEngine:
 
     # ----------------------------------------------------------------------------------- set aside
 
-    def save_state(self, path: Path) -> int:
+    def save_state(self, path: Path, beginning: Path | None = None) -> int:
         """Write what is computed to a file; see ``Engine.save_state``."""
-        return write_state(path, self._identity, self._export())
+        return write_state(path, self._identity, self._export(), beginning)
 
     def load_state(self, path: Path) -> int:
         """Take what a file holds as computed; see ``Engine.load_state``."""

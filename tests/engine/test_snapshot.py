@@ -120,6 +120,9 @@ def test_damaged_files_are_refused(path):
         {"size_of": [7] * 62},
         {"n_kept": None},
         {"sizes": 3},
+        {"follows": 3},
+        {"follows": {"file": 3}},
+        {"follows": {"file": "../state.npz", "digest": ""}},
     ],
 )
 def test_states_that_make_no_sense_are_refused(path, change):
@@ -135,3 +138,99 @@ def test_states_that_make_no_sense_are_refused(path, change):
     with pytest.raises(StateError):
         later.load_state(path)
     later.close()
+
+
+@pytest.fixture
+def beginning(tmp_path):
+    """K/V of 200 tokens, more than the sliding window."""
+    engine = open_model()
+    engine.prefill(random_prompt(200))
+    engine.save_state(tmp_path / "beginning.npz")
+    engine.close()
+    return tmp_path / "beginning.npz"
+
+
+def go_on(engine, beginning, ids):
+    """From what a file holds, as conversations with one system text do."""
+    engine.load_state(beginning)
+    return engine.prefill(Prompt.of_ids([*random_prompt(200).ids, *ids]))
+
+
+@pytest.mark.parametrize("n_begun", [20, 60, 200])
+@pytest.mark.parametrize("n_more", [1, 5, 40])
+@pytest.mark.parametrize("kv", ["f16", "q8_0"])
+def test_what_another_file_holds_is_left_out_and_read_from_there(path, n_begun, n_more, kv):
+    engine, later = open_model(kv=kv), open_model(kv=kv)
+    beginning = path.with_name("beginning.npz")
+    engine.prefill(random_prompt(n_begun))
+    n_bytes = engine.save_state(beginning)
+    for token in range(n_more):
+        engine.decode(token)
+    n_whole = engine.save_state(path)
+    assert engine.save_state(path, beginning) < n_whole
+    assert n_more > 5 or path.stat().st_size < n_bytes
+    assert later.load_state(path) == n_begun + n_more
+    assert np.array_equal(later.decode(9), engine.decode(9))
+    engine.close()
+    later.close()
+
+
+def test_a_beginning_that_is_gone_or_another_is_refused(path, beginning):
+    engine = open_model()
+    go_on(engine, beginning, [5, 6])
+    engine.save_state(path, beginning)
+    as_it_was = beginning.read_bytes()
+    beginning.unlink()
+    with pytest.raises(StateError, match="not kept any more"):
+        engine.load_state(path)
+    engine.prefill(Prompt.of_ids([7, *random_prompt(199).ids]))
+    engine.save_state(beginning)
+    with pytest.raises(StateError, match="computed again since"):
+        engine.load_state(path)
+    beginning.write_bytes(as_it_was)
+    assert engine.load_state(path) == 202
+    engine.save_state(beginning, path)
+    with pytest.raises(StateError):  # one that begins with itself
+        engine.load_state(path)
+    engine.close()
+
+
+def test_a_beginning_that_was_written_again_is_the_same(path, beginning):
+    engine = open_model()
+    go_on(engine, beginning, [5, 6])
+    engine.save_state(path, beginning)
+    beginning.unlink()
+    engine.trim(0)
+    engine.prefill(random_prompt(200))
+    engine.save_state(beginning)
+    assert engine.load_state(path) == 202
+    engine.close()
+
+
+def change_a_row(beginning):
+    """As good, but not what the conversation was computed with."""
+    with np.load(beginning) as arrays:
+        contents = dict(arrays)
+    contents["k0"][-1, 0] ^= 1
+    np.savez(beginning, **contents)
+
+
+@pytest.mark.parametrize("change", ["rows", "tokens", "size", "gone", "damaged"])
+def test_nothing_is_left_out_that_the_file_does_not_hold(path, beginning, change):
+    engine = open_model()
+    ids = [*random_prompt(200).ids, 5, 6]
+    if change == "tokens":
+        ids[100] += 1
+    if change == "size":
+        engine.resize("128*12")
+    engine.prefill(Prompt.of_ids(ids))
+    if change == "rows":
+        change_a_row(beginning)
+    elif change == "damaged":
+        beginning.write_bytes(beginning.read_bytes()[:-100])
+    elif change == "gone":
+        beginning.unlink()
+    engine.save_state(path, beginning)
+    beginning.unlink(missing_ok=True)
+    assert engine.load_state(path) == 202
+    engine.close()
