@@ -19,7 +19,7 @@ from g3n_cli import __version__
 from g3n_cli.serve import llamacpp, ollama
 from g3n_cli.serve.fields import parse_body, read_flag, read_text
 from g3n_cli.serve.gate import Access, Gate, TokenCheck, make_response
-from g3n_cli.serve.model import Served
+from g3n_cli.serve.model import ServedModel
 from g3n_cli.serve.queue import JobQueue
 from g3n_cli.serve.refusal import Json, RefusedError
 from g3n_cli.serve.requests import Request as Asked
@@ -42,17 +42,17 @@ _NO_EMBEDDINGS = (
 
 
 def make_app(
-    served: Served, queue: JobQueue, access: Access, log: Callable[[str], None]
+    model: ServedModel, queue: JobQueue, access: Access, log: Callable[[str], None]
 ) -> ASGIApp:
     """The server as an ASGI application.
 
     Args:
-        served: The model.
+        model: What may be known of it at once; answers come from ``queue``.
         queue: Where requests are computed.
         access: Who may ask.
         log: Given a line for each request.
     """
-    api = _Api(served, queue)
+    api = _Api(model, queue)
     middleware = [Middleware(Gate, access=access, log=log)]
     if access.origins:
         middleware.append(
@@ -88,9 +88,10 @@ def make_app(
 class _Api:
     """Endpoints."""
 
-    def __init__(self, served: Served, queue: JobQueue) -> None:
-        self._served, self._queue = served, queue
-        self._name = served.name
+    def __init__(self, model: ServedModel, queue: JobQueue) -> None:
+        self._model, self._queue = model, queue
+        self._served = model.describe()
+        self._name = self._served.name
 
     def make_routes(self) -> list[Route]:
         """All paths."""
@@ -149,7 +150,7 @@ class _Api:
 
     async def tell_props(self, _request: Request) -> Response:
         """What llama.cpp's server tells of itself."""
-        return JSONResponse(llamacpp.describe_props(self._served))
+        return JSONResponse(llamacpp.describe_props(self._served, self._model.cache_use))
 
     async def chat_as_ollama(self, request: Request) -> Response | AnswerResponse:
         """A chat, by ollama's interface."""

@@ -31,7 +31,7 @@ from g3n_cli.media.parts import Attachment, Part, TextPart
 from g3n_cli.media.source import Source
 from g3n_cli.registry.models import ModelSpec
 from g3n_cli.serve.grammar import JSON_OBJECT
-from g3n_cli.serve.kept import KeptConversations
+from g3n_cli.serve.kept import CacheUse, KeptConversations
 from g3n_cli.serve.requests import ChatRequest, Content, Medium, Request, Rules, TextRequest
 
 Answering: TypeAlias = Generator[str | GenerationStats]
@@ -127,6 +127,11 @@ class ServedModel:
             hears=self._can_read("audio"),
             defaults=self._defaults,
         )
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """What is kept of conversations; may be read on any thread."""
+        return self._kept.use
 
     def answer(self, request: Request, check: Callable[[], None]) -> Answering:
         """Pieces of the answer, and its figures at the end.

@@ -71,12 +71,12 @@ class Front:
 
 
 @contextlib.contextmanager
-def run(engine, access=None, most_waiting=8, projector=None, media_store=None):
+def run(engine, access=None, most_waiting=8, projector=None, media_store=None, cache_bytes=0):
     """The server while the context lasts."""
     engine.info = replace(engine.info, path=SMALL8)
     projector = projector or Projector(None, 1)
     store = media_store or MediaStore(engine.info, projector.open)
-    model = ServedModel(engine, store, projector, None, {"temp": 0.0}, 0)
+    model = ServedModel(engine, store, projector, None, {"temp": 0.0}, cache_bytes)
     queue, log, is_over = JobQueue(most_waiting), [], threading.Event()
 
     def check():
@@ -92,7 +92,7 @@ def run(engine, access=None, most_waiting=8, projector=None, media_store=None):
     thread = threading.Thread(target=compute)
     thread.start()
     try:
-        app = make_app(model.describe(), queue, access or Access(), log.append)
+        app = make_app(model, queue, access or Access(), log.append)
         with run_front(app, listener):
             yield Front(engine, queue, port, log)
             queue.close()
