@@ -80,6 +80,11 @@ class KeptConversations:
             self._engine, prompt, n_common, lambda: self._park(is_beginning=True), on_progress
         )
 
+    def set_aside(self) -> None:
+        """Keep what the engine holds, before something is computed that is not worth keeping."""
+        if self._engine.n_past >= _LEAST_LOST:
+            self._park(is_beginning=False)
+
     def _swap(self, found: _Kept, n_left: int) -> None:
         """Put ``found`` into the engine, of which a prompt goes on from ``n_left`` positions."""
         self._kept.remove(found)

@@ -23,6 +23,17 @@ PATIENCE_S = 20
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 
 
+def make_form(fields):
+    """``Content-Type`` and body of a form; ``fields`` are bytes by name, or pairs."""
+    pairs = fields.items() if isinstance(fields, dict) else fields
+    parts = [
+        b'--=_b\r\nContent-Disposition: form-data; name="%s"; filename="f"\r\n\r\n%s\r\n'
+        % (name.encode(), value)
+        for name, value in pairs
+    ]
+    return 'multipart/form-data; boundary="=_b"', b"".join(parts) + b"--=_b--\r\n"
+
+
 class _EndedError(Exception):
     """The test is over."""
 
@@ -61,10 +72,10 @@ class Front:
         assert status == 200, content
         return headers["content-type"], content
 
-    def send_and_stay(self, body):
-        """A socket on which a chat was asked for, and nothing was read yet."""
-        content = json.dumps(body).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
+    def send_and_stay(self, body, path="/v1/chat/completions", headers=""):
+        """A socket on which something was asked for, and nothing was read yet."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{headers}"
         client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
         client.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         return client
