@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
 
 import numpy as np
@@ -77,6 +77,17 @@ class MediaStore:
             if not self._keeps_open:
                 self.close()
         return self._info.n_embd is not None
+
+    @contextmanager
+    def keeping_open(self) -> Iterator[None]:
+        """Leave the encoder open from one medium to the next while the context lasts."""
+        before, self._keeps_open = self._keeps_open, True
+        try:
+            yield
+        finally:
+            self._keeps_open = before
+            if not before:
+                self.close()
 
     def encode(self, parts: Iterable[MediumPart], on_encode: OnEncode | None = None) -> float:
         """Make sure that all ``parts`` are encoded, pictures first; returns the seconds it took.

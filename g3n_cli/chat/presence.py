@@ -31,6 +31,9 @@ class Running:
         address: Where a server answers; "" for others.
         n_done: Answers so far; of a benchmark, repetitions.
         n_now: Answers that are computed or wait; 0 where a server or a person is waited for.
+        cache_limit_bytes: Memory that a server's kept conversations may take; 0 for others.
+        cache_bytes: What they take.
+        n_cached: How many are kept.
     """
 
     pid: int
@@ -41,6 +44,9 @@ class Running:
     address: str = ""
     n_done: int = 0
     n_now: int = 0
+    cache_limit_bytes: int = 0
+    cache_bytes: int = 0
+    n_cached: int = 0
 
 
 class Presence:
@@ -58,9 +64,11 @@ class Presence:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(self._file, running)
 
-    def note(self, n_done: int, n_now: int) -> None:
-        """The number of answers is another."""
-        self._running = replace(self._running, n_done=n_done, n_now=n_now)
+    def note(self, n_done: int, n_now: int, cache_bytes: int = 0, n_cached: int = 0) -> None:
+        """The number of answers is another, and what is kept of conversations."""
+        self._running = replace(
+            self._running, n_done=n_done, n_now=n_now, cache_bytes=cache_bytes, n_cached=n_cached
+        )
         with suppress(OSError):
             _write(self._file, self._running)
 
@@ -83,10 +91,20 @@ def find_folder() -> Path:
     return Path(platformdirs.user_data_dir("g3n")) / "running"
 
 
-def describe_process(command: str, model: str, size: str, address: str = "") -> Running:
+def describe_process(
+    command: str, model: str, size: str, address: str = "", cache_limit_bytes: int = 0
+) -> Running:
     """This process."""
     process = psutil.Process()
-    return Running(process.pid, process.create_time(), command, model, size, address)
+    return Running(
+        process.pid,
+        process.create_time(),
+        command,
+        model,
+        size,
+        address,
+        cache_limit_bytes=cache_limit_bytes,
+    )
 
 
 @contextmanager

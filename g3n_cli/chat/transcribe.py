@@ -33,14 +33,16 @@ class Segment:
     is_complete: bool = True
 
 
-def make_instruction(language: str | None) -> str:
+def make_instruction(language: str | None, spoken: str | None = None) -> str:
     """What the model is asked for.
 
     Args:
         language: What to translate into, or None to write down what is said.
+        spoken: In which language it is said, if that is known; it counts without translation.
     """
     if language is None:
-        return "Transcribe this audio. Write only what is said."
+        which = f", which is in {spoken}" if spoken else ""
+        return f"Transcribe this audio{which}. Write only what is said."
     return f"Translate the speech in this audio into {language}. Write only the translation."
 
 
@@ -50,6 +52,7 @@ def transcribe(
     options: MediaOptions,
     instruction: str,
     on_clip: Callable[[float, float], None],
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Segment]:
     """Segments of a file as they are done; each piece is a conversation of its own.
 
@@ -59,14 +62,24 @@ def transcribe(
         options: Which part of it.
         instruction: What the model is asked for.
         on_clip: Told start and end of each piece before it is worked on, in seconds.
+        check: Called between steps of the computation; what it raises ends it.
 
     Raises:
         InputError: the file has no sound, or the model cannot hear.
     """
+
+    def on_progress(_done: int, _total: int) -> None:
+        check()
+
     for clip in stream_clips(source, options):
         on_clip(clip.start_s, clip.end_s)
         session.clear()
         attachment = Attachment(source.name, "sound", (clip.to_part(source.name),))
-        reply = session.reply(Question(instruction, (attachment,)))
-        text = "".join(reply).strip()
+        question = Question(instruction, (attachment,))
+        reply = session.reply(question, on_progress, on_encode=lambda _label: on_progress)
+        pieces = []
+        for piece in reply:
+            pieces.append(piece)
+            check()
+        text = "".join(pieces).strip()
         yield Segment(clip.start_s, clip.end_s, text, reply.stats.stop_reason == "end")

@@ -6,11 +6,14 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from g3n_cli.ui.text import align, escape_json, format_bytes, make_visible
+
+if TYPE_CHECKING:
+    from g3n_cli.chat.presence import Running
 
 
 def ps(
@@ -27,7 +30,7 @@ def ps(
         lines = [{**asdict(running), "rss_bytes": rss} for running, rss in found]
         sys.stdout.write(escape_json(json.dumps(lines, indent=2)) + "\n")
         return
-    rows = [("PID", "COMMAND", "MODEL", "MEMORY", "SINCE", "DONE", "NOW", "ADDRESS")]
+    rows = [("PID", "COMMAND", "MODEL", "MEMORY", "SINCE", "DONE", "NOW", "CACHE", "ADDRESS")]
     rows += [
         (
             str(running.pid),
@@ -37,11 +40,20 @@ def ps(
             time.strftime("%Y-%m-%d %H:%M", time.localtime(running.started)),
             str(running.n_done),
             str(running.n_now),
+            describe_cache(running),
             make_visible(running.address),
         )
         for running, rss in found
     ]
     sys.stdout.write(align(rows) + "\n")
+
+
+def describe_cache(running: Running) -> str:
+    """What a server keeps of conversations, ``2: 66 MB of 512 MB``; of others "-"."""
+    if not running.cache_limit_bytes:
+        return "-"
+    held, limit = map(format_bytes, (running.cache_bytes, running.cache_limit_bytes))
+    return f"{running.n_cached}: {held} of {limit}"
 
 
 def name_model(model: str, size: str) -> str:

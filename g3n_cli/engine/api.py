@@ -210,6 +210,10 @@ class Engine(Protocol):
         """A copy of what is computed, in memory; None where an engine cannot copy it."""
         ...
 
+    def count_parked_bytes(self) -> int:
+        """Memory of the K/V that ``park`` would copy, without copying any."""
+        ...
+
     def unpark(self, parked: Parked) -> None:
         """Take a copy of this engine's as computed, in place of what it holds."""
         ...

@@ -259,6 +259,11 @@ class KvCache:
             for layer, tensor in tensors.items()
         }
 
+    def count_bytes(self) -> int:
+        """Bytes of what ``export_rows`` gives now and of the last snapshot."""
+        n_bytes = sum(n_rows * row for n_rows, row in self.describe_rows(self.n_past).values())
+        return n_bytes + (self.last_snapshot.n_bytes if self.last_snapshot else 0)
+
     def import_rows(
         self,
         n_past: int,

@@ -168,6 +168,10 @@ class LlamaEngine:
     def park(self) -> None:
         """Nothing; see ``save_state``."""
 
+    def count_parked_bytes(self) -> int:
+        """None; see ``save_state``."""
+        return 0
+
     def unpark(self, parked: Parked) -> None:
         """Nothing; see ``save_state``."""
         del parked

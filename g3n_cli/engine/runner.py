@@ -144,6 +144,10 @@ class Gemma3nEngine:
         """A copy of what is computed; see ``Engine.park``."""
         return Parked(self._export(), self._cache.last_snapshot, self._cache.is_whole)
 
+    def count_parked_bytes(self) -> int:
+        """Memory of what ``park`` would make; see ``Engine.count_parked_bytes``."""
+        return self._cache.count_bytes()
+
     def unpark(self, parked: Parked) -> None:
         """Take a copy as computed; see ``Engine.unpark``."""
         self._import(parked.state, parked.snapshot)

@@ -19,18 +19,21 @@ from g3n_cli import __version__
 from g3n_cli.serve import llamacpp, ollama
 from g3n_cli.serve.fields import parse_body, read_flag, read_text
 from g3n_cli.serve.gate import Access, Gate, TokenCheck, make_response
-from g3n_cli.serve.model import Served
+from g3n_cli.serve.model import ServedModel
+from g3n_cli.serve.multipart import parse_form
 from g3n_cli.serve.queue import JobQueue
 from g3n_cli.serve.refusal import Json, RefusedError
 from g3n_cli.serve.requests import Request as Asked
 from g3n_cli.serve.requests import parse_chat, parse_text, wants_usage
+from g3n_cli.serve.speech import TranscriptResponse, parse_speech
 from g3n_cli.serve.stream import PATIENCE_S, AnswerResponse
+from g3n_cli.serve.tokens import detokenize, tokenize
 from g3n_cli.serve.wording import ChatWording, TextWording, Wording
 
 MOST_BODY_BYTES = 32 << 20
 """Of a request, pictures and sound included."""
 
-Endpoint = Callable[[Request], Awaitable[Response | AnswerResponse]]
+Endpoint = Callable[[Request], Awaitable[Response | AnswerResponse | TranscriptResponse]]
 
 _NO_EMBEDDINGS = (
     "/v1/embeddings",
@@ -42,17 +45,17 @@ _NO_EMBEDDINGS = (
 
 
 def make_app(
-    served: Served, queue: JobQueue, access: Access, log: Callable[[str], None]
+    model: ServedModel, queue: JobQueue, access: Access, log: Callable[[str], None]
 ) -> ASGIApp:
     """The server as an ASGI application.
 
     Args:
-        served: The model.
+        model: What may be known of it at once; answers come from ``queue``.
         queue: Where requests are computed.
         access: Who may ask.
         log: Given a line for each request.
     """
-    api = _Api(served, queue)
+    api = _Api(model, queue)
     middleware = [Middleware(Gate, access=access, log=log)]
     if access.origins:
         middleware.append(
@@ -88,9 +91,11 @@ def make_app(
 class _Api:
     """Endpoints."""
 
-    def __init__(self, served: Served, queue: JobQueue) -> None:
-        self._served, self._queue = served, queue
-        self._name = served.name
+    def __init__(self, model: ServedModel, queue: JobQueue) -> None:
+        self._model, self._queue = model, queue
+        self._served = model.describe()
+        self._name = self._served.name
+        self._tokenizing = asyncio.Lock()  # one at a time: the model's thread needs a core too
 
     def make_routes(self) -> list[Route]:
         """All paths."""
@@ -112,6 +117,10 @@ class _Api:
             "/v1/completions": self.complete,
             "/completion": self.complete_as_llamacpp,
             "/completions": self.complete_as_llamacpp,
+            "/tokenize": self.tokenize,
+            "/detokenize": self.detokenize,
+            "/v1/audio/transcriptions": self.transcribe,
+            "/audio/transcriptions": self.transcribe,
             "/api/chat": self.chat_as_ollama,
             "/api/generate": self.generate,
             "/api/show": self.show_as_ollama,
@@ -147,9 +156,30 @@ class _Api:
         wording = llamacpp.CompletionWording(self._name)
         return self._answer(body, llamacpp.parse_completion(body), wording)
 
+    async def tokenize(self, request: Request) -> Response:
+        """Tokens of a text, by llama.cpp's interface; nothing is waited for but others of these."""
+        body = await read_body(request)
+        async with self._tokenizing:
+            return JSONResponse(await asyncio.to_thread(tokenize, self._model.tokenizer, body))
+
+    async def detokenize(self, request: Request) -> Response:
+        """The text of tokens, by llama.cpp's interface."""
+        body = await read_body(request)
+        async with self._tokenizing:
+            return JSONResponse(await asyncio.to_thread(detokenize, self._model.tokenizer, body))
+
+    async def transcribe(self, request: Request) -> TranscriptResponse:
+        """OpenAI's transcriptions."""
+        content = await read_content(request)
+        if not self._served.hears:
+            message = f"{self._name} has no audio encoder; g3n serve --mmproj FILE gives it one"
+            raise RefusedError(400, message, "model", "unsupported_model")
+        form = parse_form(request.headers.get("content-type", ""), content)
+        return TranscriptResponse(self._queue, *parse_speech(form))
+
     async def tell_props(self, _request: Request) -> Response:
         """What llama.cpp's server tells of itself."""
-        return JSONResponse(llamacpp.describe_props(self._served))
+        return JSONResponse(llamacpp.describe_props(self._served, self._model.cache_use))
 
     async def chat_as_ollama(self, request: Request) -> Response | AnswerResponse:
         """A chat, by ollama's interface."""
@@ -211,6 +241,15 @@ async def read_body(request: Request) -> Json:
     Raises:
         RefusedError: it is none, too large, or too slow.
     """
+    return parse_body(await read_content(request))
+
+
+async def read_content(request: Request) -> bytes:
+    """The bytes that a request brings.
+
+    Raises:
+        RefusedError: they are too many, or too slow.
+    """
     blocks: list[bytes] = []
     n_bytes = 0
     try:
@@ -222,7 +261,7 @@ async def read_body(request: Request) -> Json:
                 blocks.append(block)
     except TimeoutError:
         raise RefusedError(408, f"the request took more than {PATIENCE_S:g} s to arrive") from None
-    return parse_body(b"".join(blocks))
+    return b"".join(blocks)
 
 
 async def _hello(_request: Request) -> Response:

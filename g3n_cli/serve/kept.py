@@ -15,6 +15,21 @@ _LEAST_LOST = 32
 
 
 @dataclass(frozen=True)
+class CacheUse:
+    """What is kept of conversations beside the one that the engine holds.
+
+    Attributes:
+        limit_bytes: Memory that their K/V may take.
+        n_bytes: What it takes.
+        n_conversations: How many there are, beginnings that several share included.
+    """
+
+    limit_bytes: int
+    n_bytes: int = 0
+    n_conversations: int = 0
+
+
+@dataclass(frozen=True)
 class _Kept:
     parked: Parked
     is_beginning: bool  # of several conversations: stays when one of them goes on from it
@@ -37,9 +52,10 @@ class KeptConversations:
         self._kept: list[_Kept] = []  # the least recently used first
 
     @property
-    def n_bytes(self) -> int:
-        """Memory that parked K/V takes."""
-        return sum(kept.parked.n_bytes for kept in self._kept)
+    def use(self) -> CacheUse:
+        """What is kept now; may be read on any thread."""
+        kept = tuple(self._kept)  # which the thread that computes may change meanwhile
+        return CacheUse(self._most_bytes, sum(each.parked.n_bytes for each in kept), len(kept))
 
     def prefill(self, prompt: Prompt, on_progress: Progress | None = None) -> Logits:
         """Make ``prompt`` the content of the context; see ``Engine.prefill``."""
@@ -64,22 +80,30 @@ class KeptConversations:
             self._engine, prompt, n_common, lambda: self._park(is_beginning=True), on_progress
         )
 
+    def set_aside(self) -> None:
+        """Keep what the engine holds, before something is computed that is not worth keeping."""
+        if self._engine.n_past >= _LEAST_LOST:
+            self._park(is_beginning=False)
+
     def _swap(self, found: _Kept, n_left: int) -> None:
         """Put ``found`` into the engine, of which a prompt goes on from ``n_left`` positions."""
         self._kept.remove(found)
         if self._engine.n_past >= _LEAST_LOST:
             self._park(is_beginning=False)
         if found.is_beginning or n_left < len(found.parked.state.keys):
-            self._add(found)
+            self._make_room(found.parked.n_bytes)
+            self._kept.append(found)
         self._engine.unpark(found.parked)
 
     def _park(self, *, is_beginning: bool) -> None:
+        """Keep what the engine holds, unless that alone takes more than all may."""
+        n_bytes = self._engine.count_parked_bytes()
+        if n_bytes > self._most_bytes:
+            return
+        self._make_room(n_bytes)  # before the copy is made: both at once are more than may be
         if parked := self._engine.park():
-            self._add(_Kept(parked, is_beginning))
+            self._kept.append(_Kept(parked, is_beginning))
 
-    def _add(self, kept: _Kept) -> None:
-        if kept.parked.n_bytes > self._most_bytes:
-            return  # it would drive all others out, and not fit even so
-        self._kept.append(kept)
-        while self.n_bytes > self._most_bytes:
+    def _make_room(self, n_bytes: int) -> None:
+        while self._kept and self.use.n_bytes + n_bytes > self._most_bytes:
             del self._kept[0]

@@ -5,10 +5,11 @@ Source: README.md of llama.cpp's tools/server.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from g3n_cli.engine.stats import GenerationStats, StopReason
 from g3n_cli.serve.fields import read_object, read_whole, refuse_given
+from g3n_cli.serve.kept import CacheUse
 from g3n_cli.serve.model import Served
 from g3n_cli.serve.refusal import Json, RefusedError
 from g3n_cli.serve.requests import TextRequest, parse_text
@@ -37,8 +38,8 @@ def parse_completion(body: Json) -> TextRequest:
     return parse_text(body)
 
 
-def describe_props(served: Served) -> Json:
-    """What ``/props`` tells."""
+def describe_props(served: Served, cache: CacheUse) -> Json:
+    """What ``/props`` tells; llama.cpp has no ``cache`` there."""
     return {
         "default_generation_settings": {"n_ctx": served.n_ctx, "params": served.defaults},
         "total_slots": 1,
@@ -47,6 +48,7 @@ def describe_props(served: Served) -> Json:
         "modalities": {"vision": served.sees, "audio": served.hears},
         "chat_template": served.chat_template or "",
         "build_info": served.version,
+        "cache": asdict(cache),
     }
 
 

@@ -16,8 +16,9 @@ from g3n_cli.chat.open import open_model
 from g3n_cli.chat.options import AnswerOptions
 from g3n_cli.chat.schema.answer import AnswerSchema
 from g3n_cli.chat.session import Session
+from g3n_cli.chat.transcribe import Segment, make_instruction, transcribe
 from g3n_cli.config import EngineSettings
-from g3n_cli.engine.api import Engine, Progress
+from g3n_cli.engine.api import Engine, Progress, Tokenizer
 from g3n_cli.engine.encoders.open import AUDIO_POSITIONS, EncoderKind, Projector
 from g3n_cli.engine.generate import Generation
 from g3n_cli.engine.prompt import Prompt
@@ -31,15 +32,25 @@ from g3n_cli.media.parts import Attachment, Part, TextPart
 from g3n_cli.media.source import Source
 from g3n_cli.registry.models import ModelSpec
 from g3n_cli.serve.grammar import JSON_OBJECT
-from g3n_cli.serve.kept import KeptConversations
-from g3n_cli.serve.requests import ChatRequest, Content, Medium, Request, Rules, TextRequest
+from g3n_cli.serve.kept import CacheUse, KeptConversations
+from g3n_cli.serve.requests import (
+    ChatRequest,
+    Content,
+    Medium,
+    Request,
+    Rules,
+    SpeechRequest,
+    TextRequest,
+)
 
-Answering: TypeAlias = Generator[str | GenerationStats]
-"""Pieces of an answer, and its figures at the end."""
+Answering: TypeAlias = Generator[str | Segment | GenerationStats]
+"""Pieces of an answer, or of what is said in a file, and its figures at the end."""
 
 _NO_STATS = GenerationStats(None, None, None, None, None, None, "end")
 _CLIP_S = 30.0
 _MOST_SAID = 1024
+_MOST_CLIP_TOKENS = 800
+"""Of half a minute of speech: several times what anybody says; a model may go in circles."""
 _FILE_KINDS = {"image": "image", "audio": "av"}
 _MEDIUM_NAMES = {"image": "picture", "audio": "sound"}
 
@@ -128,6 +139,16 @@ class ServedModel:
             defaults=self._defaults,
         )
 
+    @property
+    def cache_use(self) -> CacheUse:
+        """What is kept of conversations; may be read on any thread."""
+        return self._kept.use
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own; may be used on any thread."""
+        return self._engine.tokenizer
+
     def answer(self, request: Request, check: Callable[[], None]) -> Answering:
         """Pieces of the answer, and its figures at the end.
 
@@ -143,6 +164,8 @@ class ServedModel:
         def on_progress(_done: int, _total: int) -> None:
             check()
 
+        if isinstance(request, SpeechRequest):
+            return self._transcribe(request, check)
         if isinstance(request, TextRequest):
             return self._go_on(request, on_progress)
         return self._reply(request, on_progress)
@@ -203,6 +226,25 @@ class ServedModel:
         with closing(sampler):
             yield from generation
         yield generation.stats
+
+    def _transcribe(self, request: SpeechRequest, check: Callable[[], None]) -> Answering:
+        """What is said, piece by piece, as ``g3n transcribe`` has it."""
+        self._projector.check("audio")
+        source = Source.of_bytes(request.content, "the file")
+        if detect(source) not in (_FILE_KINDS["audio"], "unknown"):
+            raise InputError("the file is no sound")
+        options = AnswerOptions(seed=0, temp=request.temp, max_tokens=_MOST_CLIP_TOKENS)
+        session = Session(self._engine, options, media=self._store, template=self._template)
+        instruction = make_instruction(None, request.language)
+        self._kept.set_aside()
+        try:
+            with self._store.keeping_open():
+                yield from transcribe(
+                    session, source, MediaOptions(), instruction, lambda *_span: check(), check
+                )
+        finally:
+            self._engine.trim(0)  # the pieces are not asked for again, so nobody keeps them
+        yield _NO_STATS
 
     def _complete(self, rules: Rules) -> AnswerOptions:
         """Options of the request, then the model's, then the program's."""

@@ -9,14 +9,16 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from g3n_cli.chat.transcribe import Segment
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.serve.refusal import RefusedError
 from g3n_cli.serve.requests import Request
 
 RETRY_S = 2
 
-Event: TypeAlias = str | GenerationStats | RefusedError
-"""A piece of an answer; the figures that end it; or why there is none, or no more of it."""
+Event: TypeAlias = str | Segment | GenerationStats | RefusedError
+"""A piece of an answer, or of what is said in a file; the figures that end it; or why there is
+none, or no more of it."""
 
 
 class Job:

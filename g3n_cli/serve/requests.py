@@ -99,7 +99,22 @@ class TextRequest:
     rules: Rules
 
 
-Request: TypeAlias = ChatRequest | TextRequest
+@dataclass(frozen=True)
+class SpeechRequest:
+    """Sound of which the words are wanted.
+
+    Attributes:
+        content: The file's bytes.
+        language: That is spoken, if the client says so.
+        temp: Temperature of the draw.
+    """
+
+    content: bytes
+    language: str | None = None
+    temp: float = 0.0
+
+
+Request: TypeAlias = ChatRequest | TextRequest | SpeechRequest
 
 
 def parse_chat(body: Json) -> ChatRequest:

@@ -121,9 +121,17 @@ def serve(
         G3nError: HTTP is not served any more.
     """
     served, address = model.describe(), show_address(listener)
-    presence = Presence(folder, describe_process("serve", served.name, served.size, address))
-    queue = JobQueue(most_waiting, presence.note)
-    with run_front(make_app(served, queue, access, log), listener) as thread:
+    presence = Presence(
+        folder,
+        describe_process("serve", served.name, served.size, address, model.cache_use.limit_bytes),
+    )
+
+    def note(n_done: int, n_now: int) -> None:
+        use = model.cache_use
+        presence.note(n_done, n_now, use.n_bytes, use.n_conversations)
+
+    queue = JobQueue(most_waiting, note)
+    with run_front(make_app(model, queue, access, log), listener) as thread:
 
         def check() -> None:
             if not thread.is_alive():

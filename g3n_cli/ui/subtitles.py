@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal
 
+from g3n_cli.chat.cues import HEADERS, format_cue
 from g3n_cli.chat.transcribe import Segment
 from g3n_cli.media.parts import format_time
 from g3n_cli.ui.text import escape_json, make_visible
@@ -14,7 +15,7 @@ SubtitleFormat = Literal["txt", "srt", "vtt", "json"]
 
 def format_header(kind: SubtitleFormat) -> str:
     """What a file begins with."""
-    return "WEBVTT\n\n" if kind == "vtt" else ""
+    return HEADERS[kind] if kind in ("srt", "vtt") else ""
 
 
 def format_title(name: str, kind: SubtitleFormat, *, is_first: bool) -> str:
@@ -49,14 +50,4 @@ def format_segment(
     if kind == "txt":
         times = f"[{format_time(segment.start_s)} - {format_time(segment.end_s)}] "
         return f"{times if has_times else ''}{text}\n"
-    mark = "," if kind == "srt" else "."
-    start, end = (_format_exact(at_s, mark) for at_s in (segment.start_s, segment.end_s))
-    lines = "\n".join(line for line in text.splitlines() if line.strip())  # a blank one ends it
-    text = lines.replace("-->", "->")
-    return f"{number}\n{start} --> {end}\n{text}\n\n"
-
-
-def _format_exact(seconds: float, mark: str) -> str:
-    """``00:01:02,345``."""
-    ms = round(seconds * 1000)
-    return f"{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02}{mark}{ms % 1000:03}"
+    return format_cue(kind, number, segment.start_s, segment.end_s, text)

@@ -100,6 +100,9 @@ class FakeEngine:
         self.keys = json.loads(path.read_text())
         return len(self.keys)
 
+    def count_parked_bytes(self):
+        return 0
+
     def park(self):
         return None
 

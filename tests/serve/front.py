@@ -23,6 +23,17 @@ PATIENCE_S = 20
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 
 
+def make_form(fields):
+    """``Content-Type`` and body of a form; ``fields`` are bytes by name, or pairs."""
+    pairs = fields.items() if isinstance(fields, dict) else fields
+    parts = [
+        b'--=_b\r\nContent-Disposition: form-data; name="%s"; filename="f"\r\n\r\n%s\r\n'
+        % (name.encode(), value)
+        for name, value in pairs
+    ]
+    return 'multipart/form-data; boundary="=_b"', b"".join(parts) + b"--=_b--\r\n"
+
+
 class _EndedError(Exception):
     """The test is over."""
 
@@ -61,22 +72,22 @@ class Front:
         assert status == 200, content
         return headers["content-type"], content
 
-    def send_and_stay(self, body):
-        """A socket on which a chat was asked for, and nothing was read yet."""
-        content = json.dumps(body).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
+    def send_and_stay(self, body, path="/v1/chat/completions", headers=""):
+        """A socket on which something was asked for, and nothing was read yet."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{headers}"
         client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
         client.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         return client
 
 
 @contextlib.contextmanager
-def run(engine, access=None, most_waiting=8, projector=None, media_store=None):
+def run(engine, access=None, most_waiting=8, projector=None, media_store=None, cache_bytes=0):
     """The server while the context lasts."""
     engine.info = replace(engine.info, path=SMALL8)
     projector = projector or Projector(None, 1)
     store = media_store or MediaStore(engine.info, projector.open)
-    model = ServedModel(engine, store, projector, None, {"temp": 0.0}, 0)
+    model = ServedModel(engine, store, projector, None, {"temp": 0.0}, cache_bytes)
     queue, log, is_over = JobQueue(most_waiting), [], threading.Event()
 
     def check():
@@ -92,7 +103,7 @@ def run(engine, access=None, most_waiting=8, projector=None, media_store=None):
     thread = threading.Thread(target=compute)
     thread.start()
     try:
-        app = make_app(model.describe(), queue, access or Access(), log.append)
+        app = make_app(model, queue, access or Access(), log.append)
         with run_front(app, listener):
             yield Front(engine, queue, port, log)
             queue.close()

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from g3n_cli.engine.prompt import Prompt
-from g3n_cli.serve.kept import KeptConversations
+from g3n_cli.serve.kept import CacheUse, KeptConversations
 from tests.oracle import find_case, open_case, random_prompt
 
 MUCH = 1 << 30
+SETTINGS = [
+    {"kv": "q8_0"},
+    {"kv": "f32", "prefill_size": "128*12"},
+    {"kv": "q8_0", "prefill_size": "128*12"},
+    {"kv": "f16", "size": "128*12"},
+]
 SAME = 1e-2  # as in tests/engine/test_runner.py: sums in another order
 
 
@@ -21,6 +27,10 @@ def engine():
 
 def open_model(**settings):
     return open_case(find_case("small8", "f32"), kv="f32", n_ctx=1024, n_batch=32, **settings)
+
+
+def open_mat12(**settings):
+    return open_case(find_case("mat12", "q8_0"), n_ctx=1024, n_batch=32, **settings)
 
 
 def make_ids(n, seed):
@@ -85,7 +95,7 @@ def test_the_least_recently_used_makes_room(engine):
     reader = Reader(engine, int(2.5 * n_bytes))
     for seed in (1, 2, 3, 4):  # 4 is held, 3 and 2 are parked
         reader.read(make_ids(300, seed))
-        assert reader.kept.n_bytes <= 2.5 * n_bytes
+        assert reader.kept.use.n_bytes <= 2.5 * n_bytes
     assert reader.read([*make_ids(300, 2), 5])[1] == 1
     assert reader.read([*make_ids(300, 1), 5])[1] > 290
 
@@ -97,6 +107,63 @@ def test_a_conversation_too_large_to_keep_leaves_the_others_alone(engine):
     for n, seed in ((900, 2), (60, 3)):  # parks the first, then has no room for the second
         reader.read(make_ids(n, seed))
     assert reader.read([*make_ids(50, 1), 5])[1] == 1
+
+
+def test_a_copy_larger_than_the_memory_for_it_is_never_made(engine):
+    reader = Reader(engine)
+    reader.read(make_ids(50, 1))
+    limit = int(1.5 * engine.park().n_bytes)
+    reader = Reader(engine, limit)
+    copies, park = [], engine.park
+
+    def copy():
+        copies.append(park())
+        return copies[-1]
+
+    engine.park = copy
+    for n, seed in ((900, 2), (60, 3), (900, 4), (40, 5)):
+        reader.read(make_ids(n, seed))
+    assert [len(parked.state.keys) for parked in copies] == [50, 60]
+
+
+@pytest.mark.parametrize("kv", ["f32", "f16", "q8_0"])
+def test_a_copys_memory_is_known_before_it_is_made(kv):
+    with closing(open_mat12(kv=kv)) as engine:
+        assert engine.count_parked_bytes() == 0
+        for n in (5, 40, 300, 340):  # within the window, beyond it, and with a snapshot
+            engine.prefill(as_prompt(make_ids(n, 1)))
+            assert engine.count_parked_bytes() == engine.park().n_bytes > 0
+
+
+def test_what_is_kept_is_told(engine):
+    reader = Reader(engine, MUCH)
+    assert reader.kept.use == CacheUse(MUCH, 0, 0)
+    reader.read(make_ids(300, 1))
+    assert reader.kept.use == CacheUse(MUCH, 0, 0)  # the engine's own counts for nothing
+    n_bytes = engine.park().n_bytes
+    reader.read(make_ids(300, 2))
+    assert reader.kept.use == CacheUse(MUCH, n_bytes, 1)
+    reader.read(make_ids(40, 3))
+    assert reader.kept.use == CacheUse(MUCH, 2 * n_bytes, 2)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_what_is_put_back_goes_on_exactly_as_if_it_had_never_left(settings):
+    talks = [[make_ids(n, n)] for n in (300, 280, 40)]
+    for talk in talks:
+        for n in (20, 1, 45):
+            talk.append([*talk[-1], *make_ids(n, len(talk[0]) + n)])
+    expected = []
+    for talk in talks:
+        with closing(open_mat12(**settings)) as alone:
+            expected.append([alone.prefill(as_prompt(text)) for text in talk])
+    with closing(open_mat12(**settings)) as engine:
+        reader = Reader(engine)
+        for turn, n_new in enumerate((None, 20, 1, 45)):
+            for talk, logits in zip(talks, expected, strict=True):
+                got, n_computed = reader.read(talk[turn])
+                assert n_computed == n_new or turn == 0
+                assert np.array_equal(got, logits[turn])
 
 
 def test_a_shared_beginning_is_computed_once_more_then_kept(engine):
