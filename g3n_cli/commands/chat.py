@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +29,7 @@ from g3n_cli.commands.answer_options import (
     TopPOption,
 )
 from g3n_cli.commands.asking import Wording, ask, is_at_terminal
+from g3n_cli.commands.chat_checks import check_events, check_min_tps, check_num, check_stop
 from g3n_cli.commands.constrained_options import (
     ChoiceExitOption,
     ChoiceOption,
@@ -86,7 +86,6 @@ from g3n_cli.commands.template_options import (
     TemplateOption,
 )
 from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
-from g3n_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from g3n_cli.chat.autosize import AutoSize
@@ -316,29 +315,6 @@ def chat(  # noqa: PLR0913  one parameter for each flag
         )
 
 
-def check_stop(stop: Sequence[str]) -> None:
-    """Refuse an empty text, before which everything ends.
-
-    Raises:
-        UsageError: there is one.
-    """
-    if "" in stop:
-        raise UsageError("--stop must not be empty")
-
-
-def check_events(context: typer.Context) -> None:
-    """Refuse forms that ``--events`` does not have.
-
-    Raises:
-        UsageError: there is one.
-    """
-    given = context.params
-    for name in ("json", "extract", "extract_last", "schema", "choice"):
-        if given["events"] and given[name]:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--events and --{flag} exclude each other", "give one of them")
-
-
 def show_loading(terminal: Terminal, name: str, form: Form) -> AbstractContextManager[None]:
     """Tell that a model is being loaded: as an event, and as a line that goes away again."""
     from g3n_cli.ui.events import Events
@@ -347,26 +323,6 @@ def show_loading(terminal: Terminal, name: str, form: Form) -> AbstractContextMa
     if form.as_events:
         Events(terminal).begin("load")
     return show_waiting(terminal, f"loading {name} ...")
-
-
-def check_num(num: int, temp: float | None) -> None:
-    """Refuse several answers that would all be the same.
-
-    Raises:
-        UsageError: they would.
-    """
-    if num > 1 and temp == 0:
-        raise UsageError("--num: at temperature 0 all answers are the same", "raise --temp")
-
-
-def check_min_tps(min_tps: float | None, size: str) -> None:
-    """Refuse a speed that nothing can reach or that nothing follows.
-
-    Raises:
-        UsageError: it is one.
-    """
-    if min_tps is not None and (size != AUTO or min_tps <= 0):
-        raise UsageError("--min-tps wants --size auto, and a number above 0")
 
 
 def talk(  # noqa: PLR0913  the flags say how the others are shown

@@ -17,7 +17,7 @@ from g3n_cli.commands.answer_options import (
     TopKOption,
     TopPOption,
 )
-from g3n_cli.commands.chat import check_stop
+from g3n_cli.commands.chat_checks import check_stop
 from g3n_cli.commands.constrained_options import (
     ChoiceOption,
     SchemaOption,
