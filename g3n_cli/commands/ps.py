@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from g3n_cli.ui.text import align, escape_json, format_bytes, make_visible
+from g3n_cli.ui.text import align, escape_json, make_visible
+from g3n_cli.units import format_bytes
 
 
 def ps(

@@ -17,6 +17,7 @@ from typing import Self
 from g3n_cli.engine.gguf import GgufArray, Value, row_bytes
 from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.errors import G3nError
+from g3n_cli.units import format_bytes
 
 ALIGNMENT = 32
 """Bytes every tensor's offset is a multiple of (GGUF's default, so no key says it)."""
@@ -130,7 +131,7 @@ class GgufWriter:
             raise _unwritable(self.path, error) from error
         if free < self.n_bytes:
             raise G3nError(
-                f"{self.path} takes {self.n_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
+                f"{self.path} takes {format_bytes(self.n_bytes)}, {format_bytes(free)} are free",
                 hint="make room or choose another disk",
             )
         try:

@@ -19,7 +19,8 @@ from g3n_cli.ui.prompt import InputLine
 from g3n_cli.ui.slash import SlashCommands, escape_message, read_command
 from g3n_cli.ui.slash_types import Draft, Leave, Regenerate
 from g3n_cli.ui.terminal import Terminal, hide_typing
-from g3n_cli.ui.text import format_bytes, make_visible
+from g3n_cli.ui.text import make_visible
+from g3n_cli.units import format_bytes
 
 if TYPE_CHECKING:  # it comes with an engine, which a conversation with a server does without
     from g3n_cli.chat.autosize import AutoSize
