@@ -203,9 +203,15 @@ def test_a_template_is_written_in_the_editor_and_checked(g3n, tmp_path):
     editor = make_editor(tmp_path, "path.write_text(path.read_text() + '\\nfile = 3')")
     done = g3n.run("templates", "edit", "new", **editor)
     assert_fails(done, 2, "new.toml: file: means nothing here")
+    assert b"hint: g3n templates edit new opens it again, g3n templates rm new" in done.stderr
     assert g3n.run("templates", "show", "new").returncode == 2  # what was written is not lost
     editor = make_editor(tmp_path, "path.write_text(path.read_text().replace('file = 3', ''))")
     assert g3n.run("templates", "edit", "new", **editor).returncode == 0
+
+
+def test_bytes_that_are_no_text_are_told_after_editing(g3n, tmp_path):
+    editor = make_editor(tmp_path, "path.write_bytes(bytes([255, 254]))")
+    assert_fails(g3n.run("templates", "edit", "new", **editor), 2, "new.toml is not UTF-8 text")
 
 
 def test_a_schema_that_is_none_is_told_after_editing(g3n, tmp_path):
@@ -233,7 +239,11 @@ def test_editing_a_bundled_template_makes_a_copy_and_looking_at_it_none(g3n, tmp
         (("rm", "../x"), {}, "'../x' is no name of a template"),
         (("edit", "a/b"), {}, "'a/b' is no name of a template"),
         (("show", "nowhere"), {}, "no template 'nowhere'"),
-        (("edit", "new"), {"VISUAL": "/no/editor"}, "cannot start the editor"),
+        (
+            ("edit", "new"),
+            {"VISUAL": "/no/editor"},
+            "'/no/editor': No such file",
+        ),
         (("edit", "new"), {"VISUAL": "", "EDITOR": "false"}, "failed with exit code 1"),
     ],
 )

@@ -261,3 +261,17 @@ def test_a_conversation_with_a_server(open_chat):
         assert "2 turns" in say(chat, "/context")
         assert leave(chat) == 0
     assert [len(request["messages"]) for request in fake.requests] == [1, 3, 3]
+
+
+def test_a_refusal_stays_in_sight_below_a_text_that_fills_the_screen(open_chat):
+    chat = open_chat("-m", "g3n-mini", wanted=ASK_CURSOR, tells_cursor=True)
+    chat.send(CURSOR_AT_TOP)
+    chat.expect_exact(READY)
+    lines = "".join(f"line {i} of a long text\n" for i in range(300))
+    chat.send(f"\x1b[200~{lines}the end\x1b[201~")
+    chat.expect_exact("the end")
+    chat.send("\r")
+    chat.expect_exact("the prompt has")
+    chat.expect_exact(ASK_CURSOR)
+    chat.send(CURSOR_AT_TOP)
+    chat.expect_exact("the prompt has")  # once more, as the text comes back and fills the screen

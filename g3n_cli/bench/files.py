@@ -157,7 +157,15 @@ class History:
         path = Path(text)
         if path.exists() or not text.isdecimal():
             return path
+        return self.find_run(int(text))
+
+    def find_run(self, number: int) -> Path:
+        """A file by its number alone, 1 for the newest.
+
+        Raises:
+            InputError: there is no such run.
+        """
         files = self.list_files()
-        if not 1 <= int(text) <= len(files):
-            raise InputError(f"there is no run {text}", "see g3n bench history")
-        return files[int(text) - 1]
+        if not 1 <= number <= len(files):
+            raise InputError(f"there is no run {number}", "see g3n bench history")
+        return files[number - 1]

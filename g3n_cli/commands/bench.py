@@ -24,6 +24,8 @@ each time in a process of its own, in turn with the others. docs/bench.md define
 app = typer.Typer(help=HELP, rich_markup_mode=None)
 app.command()(bench_results.compare)
 app.command()(bench_results.history)
+app.command()(bench_results.show)
+app.command()(bench_results.rm)
 app.command()(bench_results.plot)
 
 

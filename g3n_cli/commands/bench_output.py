@@ -11,8 +11,13 @@ from typing import NoReturn
 
 from g3n_cli.bench.case import Case
 from g3n_cli.bench.choices import FileFormat, Format
-from g3n_cli.bench.formats import FILE_FORMATS
+from g3n_cli.bench.formats import FILE_FORMATS, format_report
+from g3n_cli.bench.result import Report
+from g3n_cli.bench.table import make_figures_table, make_memory_table
 from g3n_cli.errors import Terminated, UsageError
+from g3n_cli.ui.bench_view import render
+from g3n_cli.ui.terminal import Terminal
+from g3n_cli.ui.text import escape_json, make_visible
 
 
 def choose_file_format(
@@ -63,6 +68,18 @@ def refuse_inputs(output: Path | None, cases: Sequence[Case], text: Path | None)
     for path in (*files, *media, *([text] if text else [])):
         if path.exists() and output.samefile(path):
             raise UsageError(f"--output {output} is what is measured", "choose another name")
+
+
+def print_report(terminal: Terminal, report: Report, kind: Format) -> None:
+    """Write a result on standard output, as tables or in a file's format."""
+    if kind != "table":
+        escape = escape_json if kind in ("json", "jsonl") else make_visible
+        terminal.write(escape(format_report(report, kind)))
+        return
+    tables = [make_figures_table(report.cases), make_memory_table(report.cases)]
+    terminal.write(render(terminal, [each for each in tables if each.rows]))
+    for each in report.comparisons:
+        terminal.write(f"{each.label}: {each.sentence}\n")
 
 
 @contextmanager

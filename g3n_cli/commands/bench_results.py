@@ -1,4 +1,4 @@
-"""``g3n bench compare``, ``history`` and ``plot``: results that are there already."""
+"""``g3n bench compare``, ``history``, ``show``, ``rm``, ``plot``: results that are there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from g3n_cli.bench.choices import TableFormat
+from g3n_cli.bench.choices import Format, TableFormat
 from g3n_cli.errors import G3nError, InputError, UsageError
 
 FilesArgument: TypeAlias = Annotated[
@@ -104,6 +104,52 @@ def history(
     if not reports:
         return
     terminal.write(render(terminal, [make_history_table(reports)]))
+
+
+def show(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="Result of g3n bench -o json, or a number from g3n bench history."
+        ),
+    ],
+    *,
+    format: Annotated[Format, typer.Option("--format", "-o", help="How to write it.")] = "table",
+) -> None:
+    """Print a result."""
+    from g3n_cli.bench.advice import summarize_warnings
+    from g3n_cli.bench.files import History, read_report
+    from g3n_cli.bench.table import describe_machine
+    from g3n_cli.commands.bench_output import print_report
+    from g3n_cli.ui.terminal import Terminal
+
+    terminal, report = Terminal.of_process(), read_report(History.of_person().find(file))
+    if format == "table":  # the other forms say it themselves
+        terminal.note(describe_machine(report.environment))
+    print_report(terminal, report, format)
+    for line in summarize_warnings(report.cases):
+        terminal.note(line)
+
+
+def rm(
+    runs: Annotated[
+        list[int] | None,
+        typer.Argument(
+            metavar="[NUMBER]...", show_default=False, help="Numbers from g3n bench history."
+        ),
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Remove all of them.")] = False,
+) -> None:
+    """Remove runs from the history; those behind them are numbered anew."""
+    from g3n_cli.bench.files import History
+
+    if bool(runs) == everything:
+        raise UsageError("which runs?", "give numbers of g3n bench history, or --all")
+    history = History.of_person()
+    chosen = history.list_files() if everything else {history.find_run(run) for run in runs or ()}
+    for path in chosen:
+        path.unlink()
 
 
 def plot(

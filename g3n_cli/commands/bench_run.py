@@ -17,17 +17,21 @@ from g3n_cli.bench.choices import Content, FileFormat, Format, Preset
 from g3n_cli.bench.devices import parse_devices
 from g3n_cli.bench.environment import describe_environment
 from g3n_cli.bench.files import History, check_file, is_stream, write_report
-from g3n_cli.bench.formats import format_report
 from g3n_cli.bench.memory import check_kernel
 from g3n_cli.bench.page_cache import chill
 from g3n_cli.bench.result import Report
 from g3n_cli.bench.runner import Plan, Runner, Status
 from g3n_cli.bench.sweep_text import SETTINGS, parse_numbers, parse_setting
-from g3n_cli.bench.table import make_figures_table, make_memory_table
+from g3n_cli.bench.table import make_figures_table
 from g3n_cli.bench.tokens import Source, load_text
 from g3n_cli.chat.presence import Presence, Running, describe_process, find_folder
 from g3n_cli.commands.bench_media import MEDIA_SETTINGS, MediaRequest
-from g3n_cli.commands.bench_output import choose_file_format, interrupted_once, refuse_inputs
+from g3n_cli.commands.bench_output import (
+    choose_file_format,
+    interrupted_once,
+    print_report,
+    refuse_inputs,
+)
 from g3n_cli.commands.bench_servers import check_servers, find_server_models
 from g3n_cli.commands.files import read_text
 from g3n_cli.commands.synthetic import find_or_make, has_encoders
@@ -38,7 +42,6 @@ from g3n_cli.ui import bench_view
 from g3n_cli.ui.bench_view import TextTable
 from g3n_cli.ui.plot import plot
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import escape_json, make_visible
 
 PRESETS: dict[Preset | None, tuple[str, str, str, int]] = {
     # -p, -n, -d, -r
@@ -303,17 +306,10 @@ class Run:
         kind, output = self._request.format or "table", self._request.output
         if output and is_stream(output):
             write_report(report, output, self._kind)
-        if kind == "table" or output:
-            tables = [make_figures_table(report.cases), make_memory_table(report.cases)]
-            terminal.write(bench_view.render(terminal, [each for each in tables if each.rows]))
-            for each in report.comparisons:
-                terminal.write(f"{each.label}: {each.sentence}\n")
-            if self._request.is_plotted:
-                for chart in make_charts([("", report)]):
-                    terminal.write("\n" + plot(chart, terminal))
-        else:
-            escape = escape_json if kind in ("json", "jsonl") else make_visible
-            terminal.write(escape(format_report(report, kind)))
+        print_report(terminal, report, "table" if output else kind)
+        if self._request.is_plotted:
+            for chart in make_charts([("", report)]):
+                terminal.write("\n" + plot(chart, terminal))
         for line in summarize_warnings(report.cases):
             terminal.note(line)
 

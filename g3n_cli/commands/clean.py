@@ -42,23 +42,24 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Delete what g3n keeps."""
-    from g3n_cli.commands.kept import find_kept, format_kept, format_size
+    from g3n_cli.commands.kept import find_kept, format_kept
     from g3n_cli.ui.ask import confirm
     from g3n_cli.ui.terminal import Terminal
+    from g3n_cli.units import format_bytes
 
     terminal = Terminal.of_process()
     chosen = [kind for kind in choose(find_kept(), what) if kind.paths]
     if chosen and not yes:
         if terminal.stdin.isatty():
             terminal.note(format_kept(chosen))
-        if not confirm(f"delete {format_size(sum(kind.n_bytes for kind in chosen))}?", terminal):
+        if not confirm(f"delete {format_bytes(sum(kind.n_bytes for kind in chosen))}?", terminal):
             terminal.note("nothing was deleted")
             raise typer.Exit(1)
     freed = {kind.label: remove(kind) for kind in chosen}
     if as_json:
         sys.stdout.write(escape_json(json.dumps({"freed_bytes": freed})) + "\n")
     else:
-        total = format_size(sum(freed.values()))
+        total = format_bytes(sum(freed.values()))
         terminal.note(f"{total} are free again" if freed else "there is nothing to delete")
 
 

@@ -101,7 +101,7 @@ def _show_progress() -> Iterator[ProgressBar]:
     """A bar of the bytes written, its clock started now."""
     from g3n_cli.ui.progress import ProgressBar
     from g3n_cli.ui.terminal import Terminal
-    from g3n_cli.ui.text import format_bytes
+    from g3n_cli.units import format_bytes
 
     bar = ProgressBar(Terminal.of_process(), "writing", format_bytes)
     try:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from g3n_cli.ui.text import align, escape_json, format_bytes, make_visible
+from g3n_cli.ui.text import align, escape_json, make_visible
+from g3n_cli.units import format_bytes
 
 if TYPE_CHECKING:
     from g3n_cli.ggml.devices import Backend, Device

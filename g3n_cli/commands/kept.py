@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from g3n_cli.ui.text import align, format_bytes, make_visible
+from g3n_cli.ui.text import align, make_visible
+from g3n_cli.units import format_bytes
 
 _CACHED = {
     "synthetic": "models of random weights for g3n bench",
@@ -105,7 +106,7 @@ def format_kept(kept: Sequence[Kept], *, has_modes: bool = False) -> str:
     rows = [
         (
             make_visible(kind.label),
-            format_size(kind.n_bytes) if kind.paths else "-",
+            format_bytes(kind.n_bytes) if kind.paths else "-",
             *([kind.mode or "-"] if has_modes else []),
             make_visible(str(kind.place)),
             kind.description,
@@ -114,11 +115,6 @@ def format_kept(kept: Sequence[Kept], *, has_modes: bool = False) -> str:
     ]
     head = ("NAME", "SIZE", *(["MODE"] if has_modes else []), "PLACE", "")
     return align([head, *rows])
-
-
-def format_size(n: int) -> str:
-    """A size that may be small."""
-    return format_bytes(n) if n >= 1e6 else f"{n / 1e3:.0f} kB"
 
 
 def _make(

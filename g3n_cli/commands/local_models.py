@@ -14,7 +14,8 @@ import typer
 
 from g3n_cli.commands.complete import complete_model
 from g3n_cli.errors import ModelError
-from g3n_cli.ui.text import align, escape_json, format_bytes, make_visible
+from g3n_cli.ui.text import align, escape_json, make_visible
+from g3n_cli.units import format_bytes
 
 _CHUNK = 4 << 20
 _PACKAGED, _OWN = "package", "file"

@@ -13,7 +13,8 @@ import typer
 from g3n_cli.commands.complete import complete_model
 from g3n_cli.errors import ModelError, Terminated
 from g3n_cli.offline import check_hub
-from g3n_cli.ui.text import escape_json, format_bytes
+from g3n_cli.ui.text import escape_json
+from g3n_cli.units import format_bytes
 
 if TYPE_CHECKING:
     from g3n_cli.registry.hub import Patience

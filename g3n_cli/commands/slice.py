@@ -43,7 +43,7 @@ def slice_model(
     from g3n_cli.registry.models import read_sizes, resolve
     from g3n_cli.ui.progress import ProgressBar
     from g3n_cli.ui.terminal import Terminal
-    from g3n_cli.ui.text import format_bytes
+    from g3n_cli.units import format_bytes
 
     gguf = open_model(resolve(model).path)
     hparams = HParams.from_gguf(gguf)

@@ -17,7 +17,8 @@ from g3n_cli.engine.gguf_writer import TensorSpec
 from g3n_cli.errors import UsageError
 from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import format_bytes, make_visible
+from g3n_cli.ui.text import make_visible
+from g3n_cli.units import format_bytes
 
 _ASK_FROM = 100_000_000
 

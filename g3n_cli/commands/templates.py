@@ -115,9 +115,13 @@ def edit(name: NameArgument) -> None:
         if before != own and is_unchanged:
             own.unlink()
     if not is_unchanged and own.exists():
-        template = parse_template(own)
-        if "schema" in template.settings:
-            read_inline_schema(template)
+        try:
+            template = parse_template(own)
+            if "schema" in template.settings:
+                read_inline_schema(template)
+        except UsageError as error:
+            ways = f"g3n templates edit {name} opens it again, g3n templates rm {name} removes it"
+            raise UsageError(error.message, error.hint or ways) from error
 
 
 @app.command()
@@ -139,7 +143,8 @@ def run_editor(file: Path) -> None:
     try:
         code = subprocess.run([*shlex.split(command), str(file)], check=False).returncode
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot start the editor {command!r}: {error}", "set $EDITOR") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot start the editor {command!r}: {reason}", "set $EDITOR") from error
     if code:
         raise UsageError(f"the editor {command!r} failed with exit code {code}")
 

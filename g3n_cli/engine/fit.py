@@ -12,6 +12,7 @@ from g3n_cli.engine.estimate import estimate, name_sizes
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.hparams import ARCHITECTURE
 from g3n_cli.errors import DoesNotFitError, UsageError
+from g3n_cli.units import format_bytes
 
 LEAST_CTX = 512
 _NEVER = 1 << 62
@@ -60,9 +61,9 @@ def check_fits(
         return
     fitting = find_fitting(gguf, settings, free)
     hint = "; ".join(f"{flags} fits" for flags in fitting)
-    need = f"{needed / 1e9:.2f} GB of memory" if needed != _NEVER else "more memory than there is"
+    need = f"{format_bytes(needed)} of memory" if needed != _NEVER else "more memory than there is"
     raise DoesNotFitError(
-        f"{what} needs {need}, {free / 1e9:.2f} GB are free",
+        f"{what} needs {need}, {format_bytes(free)} are free",
         hint or "close other programs or choose a smaller model",
     )
 

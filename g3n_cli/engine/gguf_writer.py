@@ -17,6 +17,7 @@ from typing import Self
 from g3n_cli.engine.gguf import GgufArray, Value, row_bytes
 from g3n_cli.engine.gguf_types import BLOCKS, GgmlType
 from g3n_cli.errors import G3nError
+from g3n_cli.units import format_bytes
 
 ALIGNMENT = 32
 """Bytes every tensor's offset is a multiple of (GGUF's default, so no key says it)."""
@@ -124,22 +125,22 @@ class GgufWriter:
             raise G3nError(f"cannot write {self.path}: it is a directory")
         try:
             free = shutil.disk_usage(self.path.parent).free
-            if free >= self.n_bytes:
-                self._file = FileIO(self._part, "w")
-        except OSError as error:
+            if free < self.n_bytes:
+                takes, left = format_bytes(self.n_bytes), format_bytes(free)
+                hint = "make room or choose another disk"
+                raise G3nError(f"{self.path} takes {takes}, {left} are free", hint)
+            self._file = FileIO(self._part, "w")
+            try:
+                self._put(self._header)
+                return self  # here, as Ctrl+C may still come before the caller has it
+            except BaseException:
+                self._file.close()
+                raise
+        except OSError as error:  # it could not be opened
             raise _unwritable(self.path, error) from error
-        if free < self.n_bytes:
-            raise G3nError(
-                f"{self.path} takes {self.n_bytes / 1e9:.2f} GB, {free / 1e9:.2f} GB are free",
-                hint="make room or choose another disk",
-            )
-        try:
-            self._put(self._header)
         except BaseException:
-            self._file.close()
-            self._part.unlink()
+            self._part.unlink(missing_ok=True)
             raise
-        return self
 
     def write_tensor(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
         """Write the next tensor of the table.
@@ -163,14 +164,15 @@ class GgufWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
         try:
+            self._file.close()
             if kind is None:
                 assert self._n_written == self.n_bytes, "tensors of the table were not written"
                 os.replace(self._part, self.path)
         except OSError as failure:
             raise _unwritable(self.path, failure) from failure
         finally:
+            self._file.close()
             self._part.unlink(missing_ok=True)
 
     def _put(self, chunk: bytes | memoryview) -> None:

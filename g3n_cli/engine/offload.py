@@ -24,6 +24,7 @@ from g3n_cli.errors import DoesNotFitError
 from g3n_cli.ggml.device_backend import DeviceBackend, leave
 from g3n_cli.ggml.handles import Buffer, Context, write_tensor
 from g3n_cli.ggml.tensor import Tensor
+from g3n_cli.units import format_bytes
 
 _CHUNK = 8 << 20
 _EMBEDDINGS, _HEAD = "token_embd.weight", "output.weight"
@@ -90,8 +91,8 @@ class Offload:
         n_bytes, free = sum(i.n_bytes for i in sources.values()), self.device.memory_free_bytes
         if free is not None and n_bytes > free:
             raise DoesNotFitError(
-                f"{gguf.path.name} needs {n_bytes / 1e9:.2f} GB on {self.device.name},"
-                f" {free / 1e9:.2f} GB are free",
+                f"{gguf.path.name} needs {format_bytes(n_bytes)} on {self.device.name},"
+                f" {format_bytes(free)} are free",
                 f"--gpu-layers {int(self.n_layer * free / n_bytes)} leaves the rest to the CPU",
             )
         context = Context(len(sources))

@@ -12,10 +12,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from g3n_cli.errors import DoesNotFitError, G3nError
+from g3n_cli.errors import MEMORY_HINT, DoesNotFitError, G3nError
 from g3n_cli.ggml.bindings import BUFFER_USAGE_WEIGHTS, InitParams
 from g3n_cli.ggml.library import load
 from g3n_cli.ggml.tensor import Tensor
+from g3n_cli.units import format_bytes
 
 _ALIGNMENT = 64
 """Bytes, of which ggml wants addresses of CPU buffers to be multiples (it asks for 32)."""
@@ -106,7 +107,7 @@ class Buffer(Managed):
         """
         ptr = load().backend_buft_alloc_buffer(buffer_type, size)
         if not ptr:
-            raise DoesNotFitError(f"cannot allocate {size / 1e9:.2f} GB")
+            raise _make_refusal(size)
         return cls(ptr)
 
     @classmethod
@@ -129,7 +130,7 @@ class Buffer(Managed):
         try:
             return cls.map(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         except OSError as error:
-            raise DoesNotFitError(f"cannot allocate {size / 1e9:.2f} GB: {error}") from error
+            raise _make_refusal(size) from error
 
     @classmethod
     def of_context(cls, context: Context, buffer_type: int) -> Buffer:
@@ -178,6 +179,10 @@ class Buffer(Managed):
         self._lib.backend_buffer_free(ptr)
         if self._memory is not None:
             self._memory.close()
+
+
+def _make_refusal(size: int) -> DoesNotFitError:
+    return DoesNotFitError(f"there is no memory for {format_bytes(size)} more", MEMORY_HINT)
 
 
 def address_of(memory: mmap.mmap) -> int:

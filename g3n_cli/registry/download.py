@@ -23,6 +23,7 @@ from g3n_cli.errors import G3nError, ServerError
 from g3n_cli.registry import store
 from g3n_cli.registry.hub import Hiccup, Patience, Remote, give_up, translate, wait
 from g3n_cli.registry.store import Record
+from g3n_cli.units import format_bytes
 
 if TYPE_CHECKING:
     import httpx2
@@ -254,7 +255,7 @@ def _check_space(remote: Remote, n_there: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if missing > free:
         raise G3nError(
-            f"{remote.file.file} needs {missing / 1e9:.2f} GB, {folder} has {free / 1e9:.2f} GB",
+            f"{remote.file.file} needs {format_bytes(missing)}, {folder} has {format_bytes(free)}",
             "make room, or name another folder with G3N_MODELS",
         )
 

@@ -28,6 +28,7 @@ from g3n_cli.registry.table import (
     parse_hub_ref,
     read_table,
 )
+from g3n_cli.units import format_bytes
 
 DEFAULT_MODEL = "g3n-mini"
 _PREFIXES = ("llama.cpp:", "lmstudio:", "ollama:")
@@ -150,7 +151,7 @@ def _refuse_missing(entry: Entry) -> ModelError:
 
 def _is_not_here(name: str, ref: str, n_bytes: int | None) -> ModelError:
     """One line that says how to get it."""
-    size = f" ({n_bytes / 1e9:.2f} GB)" if n_bytes else ""
+    size = f" ({format_bytes(n_bytes)})" if n_bytes else ""
     return ModelError(f"{name} is not on this machine; fetch it{size} with: g3n pull {ref}")
 
 

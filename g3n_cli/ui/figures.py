@@ -8,7 +8,8 @@ from statistics import median
 from g3n_cli.chat.conversation import Conversation, Reply
 from g3n_cli.engine.stats import GenerationStats
 from g3n_cli.ui.memory import read_peak_rss_bytes, read_rss_bytes
-from g3n_cli.ui.text import escape_json, format_bytes
+from g3n_cli.ui.text import escape_json
+from g3n_cli.units import format_bytes
 
 METER_WIDTH = 24
 

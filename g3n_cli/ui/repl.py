@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from g3n_cli.ui.prompt import InputLine
 from g3n_cli.ui.slash import SlashCommands, escape_message, read_command
 from g3n_cli.ui.slash_types import Draft, Leave, Regenerate
 from g3n_cli.ui.terminal import Terminal, hide_typing
-from g3n_cli.ui.text import format_bytes, make_visible
+from g3n_cli.ui.text import make_visible
+from g3n_cli.units import format_bytes
 
 if TYPE_CHECKING:  # it comes with an engine, which a conversation with a server does without
     from g3n_cli.chat.autosize import AutoSize
@@ -68,6 +70,7 @@ class Repl:
         )
         self._input = InputLine(completer, self._status, self._history)
         self._n_used: int | None = 0
+        self._refusal = ""  # of a draft that leaves no room for it but below
         self._draft = escape_message(conversation.recorder.draft.text)
         self._files.waiting += conversation.recorder.draft.attachments
         self._is_warned = False
@@ -99,6 +102,7 @@ class Repl:
                 self._terminal.aside("(Ctrl+C again leaves)")
             except G3nError as error:
                 self._terminal.report(error)
+                self._refusal = error.message
 
     def _read(self) -> str:
         for note in self._conversation.recorder.take_notes():
@@ -107,7 +111,12 @@ class Repl:
             self._is_warned = True
             self._terminal.note(f"warning: {self._history.problem}")
         draft, self._draft = self._draft, ""
-        return self._input.read(draft)
+        if not fills_screen(draft):
+            self._refusal = ""  # it stands above the line
+        try:
+            return self._input.read(draft)
+        finally:
+            self._refusal = ""
 
     def _obey(self, line: str) -> bool:
         """Do what a line says; False to leave."""
@@ -213,7 +222,12 @@ class Repl:
             self._terminal.aside(f"(the context is full: forgot the oldest {turns})")
 
     def _status(self) -> str:
-        """Model, context, speed of the last answer, memory; as far as they are known."""
+        """Model, context, speed of the last answer, memory; as far as they are known.
+
+        A refusal of what fills the screen takes their place: the line above is out of sight.
+        """
+        if self._refusal:
+            return make_visible(f"error: {self._refusal}")
         engine, stats = self._conversation.engine, self._conversation.last_stats
         parts = [self._conversation.title]
         if self._n_used is not None:
@@ -224,3 +238,10 @@ class Repl:
         if engine is not None:
             parts.append(format_bytes(read_rss_bytes()))
         return make_visible(" · ".join(parts))
+
+
+def fills_screen(text: str) -> bool:
+    """Whether a text in the input line pushes all that stands above it out of sight."""
+    columns, rows = shutil.get_terminal_size()
+    n_rows = sum(1 + len(line) // columns for line in text.splitlines())
+    return n_rows + 5 > rows  # an error with its hint, and the status

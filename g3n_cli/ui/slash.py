@@ -17,7 +17,8 @@ from g3n_cli.ui.progress import ProgressBar
 from g3n_cli.ui.slash_sessions import SessionCommands
 from g3n_cli.ui.slash_types import Command, Draft, Leave, Outcome, Regenerate
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import format_bytes, suggest
+from g3n_cli.ui.text import suggest
+from g3n_cli.units import format_bytes
 
 _RECOMPUTE = "--recompute"
 

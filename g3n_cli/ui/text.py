@@ -38,11 +38,6 @@ def suggest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
 
 
-def format_bytes(n: int) -> str:
-    """A size in GB or MB, decimal, as files are sold."""
-    return f"{n / 1e9:.2f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
-
-
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Rows of as many cells each, a line for each row, the columns two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

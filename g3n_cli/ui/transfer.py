@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from g3n_cli.ui.progress import BAR_WIDTH, TransientLine
 from g3n_cli.ui.terminal import Terminal
-from g3n_cli.ui.text import format_bytes
+from g3n_cli.units import format_bytes
 
 _REDRAW_S, _WINDOW_S = 0.1, 10.0
 

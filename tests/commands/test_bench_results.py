@@ -95,6 +95,41 @@ def test_history_lists_runs_that_compare_finds_by_number(g3n):
     assert g3n.run("bench", "compare", "1", "1").returncode == 0
 
 
+def keep_runs(g3n, *prompts):
+    """A history of one run for each length of prompt, the last one the newest."""
+    history = History(g3n.home / "data" / "g3n" / "bench")
+    for index, n_prompt in enumerate(prompts):
+        write_to = history.save(make_report(make_result(n_prompt=n_prompt)))
+        write_to.rename(history.folder / f"{index}.json")
+    return history.folder
+
+
+def test_a_run_of_the_history_is_shown_as_it_was(g3n):
+    folder = keep_runs(g3n, 16, 32)
+    done = g3n.run("bench", "show", "2")
+    assert done.returncode == 0
+    assert done.stdout.decode().splitlines()[2].startswith("pp16+tg3")
+    assert json.loads(g3n.run("bench", "show", "1", "-o", "json").stdout) == json.loads(
+        (folder / "1.json").read_text()
+    )
+    shown = g3n.run("bench", "show", folder / "0.json", "-o", "csv").stdout.decode()
+    assert ",pp16+tg3,tiny," in shown.splitlines()[1]
+    assert_fails(g3n.run("bench", "show", "3"), 4, "no run 3")
+
+
+def test_runs_are_removed_from_the_history_by_their_numbers_alone(g3n):
+    folder = keep_runs(g3n, 16, 32, 64)
+    assert g3n.run("bench", "rm", "1", "3", "3").returncode == 0
+    assert [path.name for path in folder.iterdir()] == ["1.json"]
+    assert_fails(g3n.run("bench", "rm", "1", "2"), 4, "no run 2")
+    assert_fails(g3n.run("bench", "rm", folder / "1.json"), 2, "a valid integer")
+    assert_fails(g3n.run("bench", "rm"), 2, "which runs?")
+    assert_fails(g3n.run("bench", "rm", "1", "--all"), 2, "which runs?")
+    assert [path.name for path in folder.iterdir()] == ["1.json"]
+    assert g3n.run("bench", "rm", "--all").returncode == 0
+    assert list(folder.iterdir()) == []
+
+
 def test_results_are_drawn_into_files_and_the_terminal(g3n, files):
     for kind, start in (("svg", b"<svg"), ("SVG", b"<svg"), ("png", b"\x89PNG")):
         out = g3n.home / f"out.{kind}"

@@ -1,5 +1,7 @@
+import linecache
 import resource
 import shutil
+import sys
 from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader
 
+from g3n_cli.engine import gguf_writer
 from g3n_cli.engine.gguf import GgufFile
 from g3n_cli.engine.gguf_types import GgmlType
 from g3n_cli.engine.gguf_writer import GgufWriter, TensorSpec, ValueType, make_array
@@ -150,11 +153,50 @@ def test_interrupting_leaves_the_old_file_alone(tmp_path):
     assert path.read_text() == "old"
 
 
+class InterruptedAtLine:
+    """Ctrl+C before the ``n``-th line of the writer, but for ``try:``, where none arrives."""
+
+    def __init__(self, n):
+        self.n_left = n
+
+    def __call__(self, frame, event, _argument):
+        if frame.f_code.co_filename != gguf_writer.__file__:
+            return None
+        line = linecache.getline(gguf_writer.__file__, frame.f_lineno).strip()
+        if event == "line" and line != "try:":
+            self.n_left -= 1
+            if not self.n_left:
+                raise KeyboardInterrupt
+        return self
+
+
+def test_ctrl_c_at_any_line_leaves_no_part_of_a_file(tmp_path):
+    path, before = tmp_path / "m.gguf", sys.gettrace()
+    whole = tmp_path / "whole"
+    write(whole)
+    n_interrupted = 0
+    while True:
+        path.unlink(missing_ok=True)
+        tracer = InterruptedAtLine(n_interrupted + 1)
+        sys.settrace(tracer)
+        try:
+            write(path)
+        except KeyboardInterrupt:
+            n_interrupted += 1
+        finally:
+            sys.settrace(before)
+        assert {p.name for p in tmp_path.iterdir()} <= {"m.gguf", "whole"}, n_interrupted
+        assert not path.exists() or path.read_bytes() == whole.read_bytes()
+        if tracer.n_left > 0:
+            break
+    assert n_interrupted > 50
+
+
 def test_a_disk_too_small_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 1000, 1000))
     big = TensorSpec("big.weight", GgmlType.F32, (500_000_000,))
-    with pytest.raises(G3nError, match=r"takes 2\.00 GB, 0\.00 GB are free") as caught:
+    with pytest.raises(G3nError, match=r"takes 2\.00 GB, 1 kB are free") as caught:
         write(tmp_path / "m.gguf", (big,))
     assert caught.value.hint
     assert not list(tmp_path.iterdir())

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from g3n_cli.ui.text import align, escape_json, format_bytes, make_visible, suggest
+from g3n_cli.ui.text import align, escape_json, make_visible, suggest
+from g3n_cli.units import format_bytes
 
 CONTROLS = [chr(c) for c in [*range(0x20), *range(0x7F, 0xA0)] if chr(c) not in "\n\t"]
 
@@ -39,6 +40,7 @@ def test_suggest():
 def test_sizes_are_decimal():
     assert format_bytes(1_731_000_000) == "1.73 GB"
     assert format_bytes(295_400_000) == "295 MB"
+    assert format_bytes(26_300) == "26 kB"
 
 
 def test_columns_are_as_wide_as_their_widest_cell():
