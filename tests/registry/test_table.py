@@ -100,7 +100,7 @@ def test_what_is_wrong_is_told_with_file_and_key(own, text, fault):
 def test_a_table_that_is_not_text_is_told(tmp_path):
     path = tmp_path / "models.toml"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(UsageError, match="is not TOML"):
+    with pytest.raises(UsageError, match="is not UTF-8 text"):
         parse_table(path)
 
 
