@@ -63,6 +63,10 @@ class NamedSize:
     widths: Widths
 
 
+KV_DISK_MB = 1000
+"""What K/V of all conversations takes on disk at most, where nobody says otherwise."""
+
+
 @dataclass(frozen=True)
 class EngineSettings:
     """How a model is run.

@@ -87,6 +87,17 @@ def test_same_seed_same_answer_and_the_seed_is_told(g3n):
     assert again["seed"] == first["seed"]
 
 
+def test_what_was_said_before_is_guessed_and_the_answer_is_the_same(g3n):
+    question, told = "What does harbor mean?", {}
+    for n in ("0", "3"):
+        session = ("--session", f"of {n}", "--json", "--temp", "0", "--speculate", n, question)
+        first, second = (json.loads(g3n("chat", *session)[1]) for _ in range(2))
+        told[n] = first["text"], second["text"], second["draft_accepted"], second["draft_tokens"]
+    assert told["0"][:2] == told["3"][:2]
+    assert told["0"][2:] == (0, 0)
+    assert 0 < told["3"][2] <= told["3"][3]
+
+
 def test_argument_and_input_are_joined_by_a_blank_line(g3n):
     joined = g3n("chat", "--json", "-n", "1", "A\n\nB")[1]
     piped = g3n("chat", "--json", "-n", "1", "A", stdin=b"B\n")[1]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from g3n_cli.chat.conversation import LEAST_KEPT
+from g3n_cli.config import KV_DISK_MB
 from g3n_cli.errors import G3nError
 
 if TYPE_CHECKING:  # a conversation with a server does without
@@ -33,7 +34,7 @@ class StateFolder:
         most_bytes: What all files may take together; what alone takes more is not kept.
     """
 
-    def __init__(self, path: Path, most_bytes: int = 1_000_000_000) -> None:
+    def __init__(self, path: Path, most_bytes: int = KV_DISK_MB * 1_000_000) -> None:
         self._path, self._most_bytes = path, most_bytes
 
     def keep(self, engine: Engine, session: int, beginning: Sequence[int] = ()) -> None:

@@ -85,7 +85,7 @@ from g3n_cli.commands.template_options import (
     TemplateCommand,
     TemplateOption,
 )
-from g3n_cli.config import AUTO, CPU, EngineSettings, count_physical_cores
+from g3n_cli.config import AUTO, CPU, KV_DISK_MB, EngineSettings, count_physical_cores
 
 if TYPE_CHECKING:
     from g3n_cli.chat.autosize import AutoSize
@@ -153,7 +153,7 @@ def chat(  # noqa: PLR0913  one parameter for each flag
     go_on: GoOnOption = False,
     session: SessionOption = None,
     no_save: NoSaveOption = False,
-    kv_disk: KvDiskOption = 1000,
+    kv_disk: KvDiskOption = KV_DISK_MB,
     json: JsonOption = False,
     events: EventsOption = False,
     stats: StatsOption = False,

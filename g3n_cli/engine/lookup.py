@@ -40,7 +40,7 @@ class Lookup:
     def guess(self) -> list[int]:
         """The next ``n`` tokens; none where nothing is known, or guesses have been wrong."""
         start = self._follows.get(tuple(self._ids[-N_ALIKE:]))
-        if start is None or self._rest or self._n < 1:
+        if start is None or self._rest:
             return []
         period = len(self._ids) - start  # what repeats itself goes on doing so
         return [self._ids[start + i % period] for i in range(self._n)]

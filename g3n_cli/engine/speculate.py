@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterable
 
@@ -26,11 +27,15 @@ class Speculation:
 
     def __init__(self, engine: Engine, said: Iterable[int]) -> None:
         self.n_guessed = self.n_right = 0
-        self._engine = engine
-        self._lookup = Lookup(said, engine.n_speculate)
+        self._engine, self._said = engine, said
         self._guess: deque[int] = deque()  # the engine's last tokens, not chosen yet
         self._logits: deque[Logits] = deque()  # of those
         self._n_held = 0  # of the last guess, tokens that were chosen
+
+    @functools.cached_property
+    def _lookup(self) -> Lookup:
+        """Made once the first token is out, which a long prompt would keep waiting for it."""
+        return Lookup(self._said, self._engine.n_speculate)
 
     @property
     def is_full(self) -> bool:
@@ -39,6 +44,8 @@ class Speculation:
 
     def decode(self, token: int) -> Logits:
         """Append the token that was chosen and return its logits."""
+        if not self._engine.n_speculate:
+            return self._engine.decode(token)
         self._lookup.add(token)
         if self._guess and self._guess[0] == token:
             self._guess.popleft()

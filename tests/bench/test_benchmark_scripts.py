@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import agreement, matrix, peers, report
+from benchmarks import agreement, matrix, peers, report, steps
 from g3n_cli.bench.synthetic import make_model
 from tests.bench.test_benchmarks import make_samples, rows_of
 from tests.program import ROOT
@@ -178,6 +178,12 @@ def test_figures_agree_within_the_limit_in_the_median(ours, agrees):
 
 
 @pytest.mark.model
+def test_steps_of_all_lengths_take_turns(tiny):
+    medians = steps.measure(str(tiny), "own", (1, 4), 2)
+    assert list(medians) == [1, 4]
+    assert min(medians.values()) > 0
+
+
 def test_agreement_looks_at_every_figure(tiny, tmp_path):
     out = tmp_path / "agreement.json"
     flags = ["--rounds", "1", "--short", "40", "--long", "300", "--tokens", "4", "--threads", "1"]
